@@ -1,0 +1,67 @@
+# What a developer and the checks need; "make" alone lists it.
+#
+#   make run         build, and serve on port 6379 with the data in ./data
+#   make build       bin/larder
+#   make test        everything that is checked: lint, unit, race, integration
+#   make bench       the benchmark table, beside redis-server (BENCH="-quick" and so on)
+#   make fuzz T=60s  every fuzz target in turn, for that long each
+
+GO    ?= go
+T     ?= 60s
+BENCH ?=
+
+# Packages with locks or atomics of their own run again under the race detector; they are found, not listed.
+RACE_FORMAT = {{$$path := .ImportPath}}{{range .Imports}}{{if eq . "sync" "sync/atomic"}}{{$$path}}{{"\n"}}{{end}}{{end}}
+
+.PHONY: help run build test tools lint unit race integration bench fuzz clean
+
+help:
+	@sed -n 's/^#  \( make\)/ \1/p' Makefile
+
+run: build
+	@mkdir -p data
+	exec bin/larder server --dir ./data
+
+build:
+	$(GO) build -o bin/larder ./cmd/larder
+
+test: tools lint unit race integration
+
+# Debian packages that the tests use; does nothing when they are there.
+tools:
+	@.ci/tools
+
+lint:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test .
+
+unit:
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v /integration)
+
+race:
+	@if [ -z "$$CI" ] && ! command -v $$($(GO) env CC) >/dev/null; then \
+		echo "no C compiler: the race detector's run is left out"; \
+	else \
+		set -ex; CGO_ENABLED=1 $(GO) test -race -timeout 15m \
+			$$($(GO) list -f '$(RACE_FORMAT)' ./... | sort -u | grep -v /integration); \
+	fi
+
+integration:
+	$(GO) test -count=1 -timeout 12m ./integration/...
+
+bench: build
+	$(GO) run ./benchmarks $(BENCH)
+
+fuzz:
+	@set -e; for package in $$($(GO) list ./...); do \
+		targets=$$($(GO) test -list '^Fuzz' $$package); \
+		for target in $$(echo "$$targets" | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(T) $$package; \
+		done; \
+	done
+
+clean:
+	rm -rf bin

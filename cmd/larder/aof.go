@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/aof"
+	"github.com/larder-db/larder/engine"
+)
+
+type aofCmd struct {
+	Check  checkCmd  `cmd:"" help:"Verify every record of the log."`
+	Cat    catCmd    `cmd:"" help:"Print the log's entries as readable commands with index and time."`
+	Export exportCmd `cmd:"" help:"Write the log's commands as RESP, for redis-cli --pipe."`
+}
+
+// folder is a data folder given on the command line.
+type folder struct {
+	Dir string `arg:"" help:"The data folder (dir), or the log folder within it."`
+}
+
+func (f *folder) path() string {
+	if in := filepath.Join(f.Dir, "log"); isDir(in) {
+		return in
+	}
+	return f.Dir
+}
+
+func isDir(path string) bool {
+	i, err := os.Stat(path)
+	return err == nil && i.IsDir()
+}
+
+type checkCmd struct{ folder }
+
+func (c *checkCmd) Run() error { return aof.Check(vfs.Default, c.path(), os.Stdout) }
+
+type catCmd struct{ folder }
+
+func (c *catCmd) Run() error {
+	return buffered(func(w io.Writer) error { return aof.Cat(vfs.Default, c.path(), w, describe) })
+}
+
+// describe prints an entry's commands.
+func describe(_ uint64, l *raft.Log) (string, error) {
+	h, rest, err := engine.DecodeHeader(l.Data)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "at %s", time.UnixMilli(h.Clock).UTC().Format("2006-01-02T15:04:05.000Z"))
+	for len(rest) > 0 {
+		var db int
+		var args [][]byte
+		if db, args, rest, err = engine.NextCommand(rest, nil); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "\n\tdb=%d", db)
+		for _, a := range args {
+			fmt.Fprintf(&b, " %q", a)
+		}
+	}
+	return b.String(), nil
+}
+
+type exportCmd struct{ folder }
+
+func (c *exportCmd) Run() error {
+	return buffered(func(w io.Writer) error {
+		selected := -1
+		return aof.Records(vfs.Default, c.path(), func(_ uint64, l *raft.Log) error {
+			if l.Type != raft.LogCommand {
+				return nil
+			}
+			return export(w, l.Data, &selected)
+		})
+	})
+}
+
+func buffered(run func(io.Writer) error) error {
+	w := bufio.NewWriterSize(os.Stdout, 1<<16)
+	if err := run(w); err != nil {
+		return err
+	}
+	return w.Flush()
+}

@@ -1,0 +1,267 @@
+// Package engine is one shard's state machine. It knows entries, commands and keys; it knows nothing of network or
+// Raft.
+//
+// Apply is a pure function of state and entry (invariant E6): no wall clock, no random source, no configuration, no
+// memory pressure and no residency changes what it does. Everything that differs between replicas (what is in the
+// front, when checkpoints happen) stays below what a command can observe.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/engine/reply"
+	"github.com/larder-db/larder/engine/store"
+)
+
+// Options say what an engine works on.
+type Options struct {
+	Store   store.Options
+	Random  func() uint64 // draws the hash seed of a new shard; required
+	Budget  int64         // bytes that the front may hold; 0: no bound
+	Reserve int64         // address space for the front, bytes; 0: its default
+	Logger  *slog.Logger
+	Pace    func() // called between the bounded steps of a checkpoint; nil: none
+}
+
+// EnsureDefaults fills in what was left out.
+func (o *Options) EnsureDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+}
+
+// Engine is one shard's state machine.
+type Engine struct {
+	store *store.Store
+	keys  *keyspace.Keyspace
+	pace  func()
+
+	applied atomic.Uint64
+	tx      keyspace.Tx // Apply's, reused
+	args    [][]byte    // likewise
+	warm    []keyspace.Key
+	declare declared
+}
+
+// Open opens or makes the shard in its folder.
+func Open(o Options) (*Engine, error) {
+	o.EnsureDefaults()
+	if o.Random == nil {
+		return nil, errors.New("engine: Options.Random is not set")
+	}
+	s, err := store.Open(o.Store)
+	if err != nil {
+		return nil, err
+	}
+	ks, err := keyspace.Open(keyspace.Options{Store: s, Random: o.Random, Budget: o.Budget, Reserve: o.Reserve})
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	e := &Engine{store: s, keys: ks, pace: o.Pace}
+	index, _, _, _, _ := e.Durable()
+	e.applied.Store(index)
+	return e, nil
+}
+
+// Close closes the store and gives the memory back. Nothing may run on the engine any more.
+func (e *Engine) Close() error { return errors.Join(e.keys.Close(), e.store.Close()) }
+
+// Keys is the key space, for what is not a command: figures, upkeep, walks.
+func (e *Engine) Keys() *keyspace.Keyspace { return e.keys }
+
+// Store is the store, for its figures.
+func (e *Engine) Store() *store.Store { return e.store }
+
+// AppliedIndex is the index of the last entry applied.
+func (e *Engine) AppliedIndex() uint64 { return e.applied.Load() }
+
+// Clock is the greatest time stamp applied, Unix milliseconds.
+func (e *Engine) Clock() int64 { return e.keys.Clock() }
+
+// Durable describes the last completed checkpoint; ok is false while there is none but the empty one.
+func (e *Engine) Durable() (index, term uint64, configuration []byte, configurationIndex uint64, ok bool) {
+	m, ok := e.store.Meta()
+	if !ok || m.Index == 0 {
+		return 0, 0, nil, 0, false
+	}
+	return m.Index, m.Term, m.Configuration, m.ConfigurationIndex, true
+}
+
+// BeginCheckpoint turns the dirty epoch; it is called with Apply at rest.
+func (e *Engine) BeginCheckpoint() (*keyspace.Checkpoint, error) {
+	c, err := e.keys.BeginCheckpoint()
+	if err != nil {
+		return nil, err
+	}
+	c.Pace = e.pace
+	return c, nil
+}
+
+// Reload drops the front, goes back to the last checkpoint, and applies again what has been applied since: replay
+// gives it the entries behind index from, up to and with index to. Everybody waits meanwhile. It is refused while a
+// checkpoint is under way.
+func (e *Engine) Reload(replay func(from, to uint64, apply func(index, term uint64, entry []byte) error) error) error {
+	return e.keys.Reload(func() error {
+		to := e.applied.Load()
+		from, _, _, _, _ := e.Durable()
+		return replay(from, to, func(index, term uint64, entry []byte) error {
+			h, rest, err := DecodeHeader(entry)
+			if err != nil {
+				return err
+			}
+			return e.applyLocked(index, term, h, rest, nil)
+		})
+	})
+}
+
+// Apply runs the commands of an entry, in order. b is the batch that the entry was made from, whose replies are
+// wanted and whose reads run at their places, or nil. Entries at or below the applied index must not be given again.
+//
+// An error means that the state is not what the log says: the process has to end.
+func (e *Engine) Apply(index, term uint64, entry []byte, b *Batch) error {
+	h, rest, err := DecodeHeader(entry)
+	if err != nil {
+		return fmt.Errorf("entry %d of term %d: %w", index, term, err)
+	}
+	if err := e.warmFor(rest); err != nil {
+		return fmt.Errorf("entry %d of term %d: %w", index, term, err)
+	}
+	e.keys.Lock()
+	defer e.keys.Unlock()
+	return e.applyLocked(index, term, h, rest, b)
+}
+
+func (e *Engine) applyLocked(index, term uint64, h Header, rest []byte, b *Batch) (err error) {
+	now := e.keys.Advance(h.Clock)
+	e.tx.Begin(e.keys, keyspace.Writing, 0, now, mixSeed(h.Seed, index))
+	if b == nil {
+		err = e.replay(rest)
+	} else {
+		err = e.run(rest, b)
+	}
+	if err == nil {
+		err = e.tx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("entry %d of term %d: %w", index, term, err)
+	}
+	e.applied.Store(index)
+	return nil
+}
+
+// mixSeed joins an entry's seed and its index, so that a repeated seed does not repeat what is drawn.
+func mixSeed(seed, index uint64) uint64 { return seed ^ index*0xd6e8feb86659fd93 }
+
+// replay runs an entry whose proposer is not here.
+func (e *Engine) replay(rest []byte) (err error) {
+	for len(rest) > 0 {
+		var db int
+		if db, e.args, rest, err = NextCommand(rest, e.args[:0]); err != nil {
+			return err
+		}
+		row := command.Lookup(e.args[0])
+		if row == nil {
+			return fmt.Errorf("%w: it holds the unknown command %q", ErrFeatureLevel, e.args[0])
+		}
+		if err := e.do(row, db, e.args, keyspace.Writing, reply.Discard); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run runs an entry with its batch: the commands of the log and the reads between them.
+func (e *Engine) run(rest []byte, b *Batch) (err error) {
+	for i := range b.calls {
+		c := &b.calls[i]
+		args, db, mode := c.Args, c.DB, keyspace.Riding
+		if !c.Local {
+			if db, e.args, rest, err = NextCommand(rest, e.args[:0]); err != nil {
+				return err
+			}
+			args, mode = e.args, keyspace.Writing
+		}
+		err = e.do(c.Row, db, args, mode, b.Replies.Begin(i))
+		b.Replies.End(i)
+		if err != nil {
+			return err
+		}
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%w: more commands than its batch has", ErrEntry)
+	}
+	return nil
+}
+
+func (e *Engine) do(row *command.Command, db int, args [][]byte, mode keyspace.Mode, w reply.Writer) error {
+	if len(args) > 1 {
+		if sub := row.Subcommand(args[1]); sub != nil {
+			row = sub
+		}
+	}
+	if db >= keyspace.Databases || !row.ArityOK(len(args)) || row.Do == nil {
+		return fmt.Errorf("%w: %s with %d arguments on data base %d", ErrEntry, row.Name, len(args), db)
+	}
+	e.tx.Again(mode, db)
+	row.Do(&e.tx, args, w)
+	return e.tx.Err()
+}
+
+// declared finds the keys that commands name.
+type declared struct {
+	at   []int
+	keys []keyspace.Key
+	args [][]byte
+}
+
+// of collects the declared keys of an entry's commands. Bytes alias the entry.
+func (d *declared) of(commands []byte) []keyspace.Key {
+	d.keys = d.keys[:0]
+	for len(commands) > 0 {
+		var db int
+		var err error
+		if db, d.args, commands, err = NextCommand(commands, d.args[:0]); err != nil || db >= keyspace.Databases {
+			return d.keys // Apply reports it
+		}
+		if row := command.Lookup(d.args[0]); row != nil {
+			d.keys = d.add(d.keys, row, db, d.args)
+		}
+	}
+	return d.keys
+}
+
+func (d *declared) add(keys []keyspace.Key, row *command.Command, db int, args [][]byte) []keyspace.Key {
+	at, err := row.KeyPositions(args, d.at[:0])
+	if err != nil {
+		return keys
+	}
+	d.at = at
+	for _, i := range at {
+		keys = append(keys, keyspace.Key{DB: db, Key: args[i]})
+	}
+	return keys
+}
+
+// warmFor fetches the cold keys of an entry's commands before the lock is taken.
+func (e *Engine) warmFor(commands []byte) error {
+	if e.keys.AllWarm() {
+		return nil
+	}
+	return e.keys.Warm(e.declare.of(commands))
+}
+
+// Prefetch starts the fetches of an entry's cold keys and returns at once. The bytes are not kept.
+func (e *Engine) Prefetch(entry []byte) {
+	if e.keys.AllWarm() {
+		return
+	}
+	if _, commands, err := DecodeHeader(entry); err == nil {
+		var d declared
+		e.keys.Prefetch(d.of(commands))
+	}
+}

@@ -1,0 +1,144 @@
+package front
+
+import "slices"
+
+// evictHand goes round over the segments.
+type evictHand struct {
+	next int
+	ages []uint32
+}
+
+// Evict drops clean entries until about want bytes are free, the longest unused of each segment that it comes to, and
+// looks at no more than segments of them. now is the recency clock. It returns the bytes freed. Dropping is local:
+// nothing is lost, since a clean entry equals its stored form (E2).
+func (f *Front) Evict(want int64, segments int, now uint32) (freed int64) {
+	before := f.arena.live
+	for ; segments > 0 && before-f.arena.live < want && len(f.segments) > 0; segments-- {
+		if f.hand.next >= len(f.segments) {
+			f.hand.next = 0
+		}
+		f.evictFrom(int32(f.hand.next), now)
+		f.hand.next++
+	}
+	return before - f.arena.live
+}
+
+// evictFrom drops the quarter of a segment's clean entries that has been unused for longest.
+func (f *Front) evictFrom(si int32, now uint32) {
+	seg := &f.segments[si]
+	if seg.table == 0 || f.spaces[seg.space] == nil || f.spaces[seg.space].dead {
+		return
+	}
+	ages := f.hand.ages[:0]
+	for _, c := range f.cells(seg) {
+		if c != 0 && tagOf(f.arena.meta(cellRef(c))) == Clean {
+			ages = append(ages, now-*f.arena.recency(cellRef(c)))
+		}
+	}
+	f.hand.ages = ages
+	if len(ages) == 0 {
+		return
+	}
+	slices.Sort(ages)
+	most := len(ages)/4 + 1
+	limit := ages[len(ages)-most]
+	sp := f.spaces[seg.space]
+	for i := cellsOf(seg.homes) - 1; i >= 0 && most > 0; i-- {
+		if seg.table == 0 || i >= cellsOf(seg.homes) {
+			return // the table became smaller: the rest next time
+		}
+		c := f.cells(seg)[i]
+		if c == 0 {
+			continue
+		}
+		r := cellRef(c)
+		m := f.arena.meta(r)
+		if tagOf(m) != Clean || now-*f.arena.recency(r) < limit {
+			continue
+		}
+		key := f.arena.key(r)
+		l := Loc{Space: sp, Slot: seg.slot, Hash: f.hash(key), Key: key, slot: sp.slotFor(seg.slot), seg: si, cell: int32(i), ref: r}
+		if whatOf(m) == whatEntry {
+			f.setComplete(sp, l.slot, false)
+		}
+		f.dropEntry(&l)
+		most--
+	}
+}
+
+// Free gives memory of dropped name spaces back, about most entries a call, and says whether more is left to do.
+func (f *Front) Free(most int) (more bool) {
+	for i, sp := range f.doomed {
+		if slices.ContainsFunc(f.walks, func(w *Walk) bool { return !w.settling && w.covers(sp) }) {
+			continue
+		}
+		if f.freeSome(sp, most) {
+			return true
+		}
+		f.doomed = slices.Delete(f.doomed, i, i+1)
+		f.spaces[sp.index] = nil
+		return len(f.doomed) > 0
+	}
+	return false
+}
+
+// freeSome frees about most entries of a dropped name space; false when nothing is left.
+func (f *Front) freeSome(sp *Space, most int) bool {
+	for ; sp.frees < Slots; sp.frees++ {
+		if most <= 0 {
+			return true
+		}
+		s := sp.slot(uint16(sp.frees))
+		if s == nil || s.seg == -1 {
+			continue
+		}
+		list := []int32{s.seg}
+		if s.seg < -1 {
+			list = sp.multi[-s.seg-2]
+		}
+		for len(list) > 0 && most > 0 {
+			si := list[len(list)-1]
+			list = list[:len(list)-1]
+			most -= int(f.segments[si].n)
+			f.freeSegment(si)
+		}
+		if len(list) > 0 {
+			sp.multi[-s.seg-2] = list
+			return true
+		}
+		s.seg = -1
+	}
+	return false
+}
+
+func (f *Front) freeSegment(si int32) {
+	seg := &f.segments[si]
+	if seg.table != 0 {
+		for _, c := range f.cells(seg) {
+			if c == 0 {
+				continue
+			}
+			r := cellRef(c)
+			f.count(f.arena.blockLen(r), tagOf(f.arena.meta(r)), -1)
+			f.arena.release(r)
+			f.entries--
+		}
+		f.arena.release(seg.table)
+	}
+	*seg = segment{}
+	f.unused = append(f.unused, si)
+}
+
+// Clear drops every entry and name space at once. No walk may be under way.
+func (f *Front) Clear() {
+	for _, sp := range f.spaces {
+		if sp != nil {
+			sp.frees, sp.dead = 0, true
+			f.freeSome(sp, 1<<62)
+		}
+	}
+	f.spaces, f.doomed = nil, nil
+	f.segments, f.unused = nil, nil
+	f.hand.next = 0
+	f.incomplete.Store(0)
+}

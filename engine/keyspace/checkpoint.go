@@ -1,0 +1,160 @@
+package keyspace
+
+import (
+	"errors"
+
+	"github.com/larder-db/larder/engine/front"
+	"github.com/larder-db/larder/engine/store"
+)
+
+// Checkpoint moves the store forward to the moment at which it was begun. Exactly one of Commit and Cancel ends it.
+type Checkpoint struct {
+	ks      *Keyspace
+	walk    *front.Walk
+	turn    turn
+	dropped []uint32
+	trim    int64
+	over    bool
+	Pace    func() // called between bounded steps of work; nil: none
+}
+
+const (
+	walkStep   = 256  // entries copied per step under the shared lock
+	settleStep = 1024 // entries settled per step under the exclusive lock
+)
+
+// ErrCheckpointing reports that a checkpoint is under way already.
+var ErrCheckpointing = errors.New("a checkpoint is under way")
+
+// BeginCheckpoint turns the dirty epoch: what has changed so far is the checkpoint's. It is called with Apply at rest
+// and takes microseconds.
+func (ks *Keyspace) BeginCheckpoint() (*Checkpoint, error) {
+	if !ks.checkpointing.CompareAndSwap(false, true) {
+		return nil, ErrCheckpointing
+	}
+	ks.mu.Lock()
+	defer ks.mu.Unlock()
+	c := &Checkpoint{ks: ks, walk: ks.front.BeginCheckpoint(), turn: ks.turnLocked(), dropped: ks.mu.dropped, trim: ks.due.trimmable()}
+	ks.mu.dropped = nil
+	return c, nil
+}
+
+// Commit writes everything and makes it durable as the state at index, in one step. If it fails, the store is what it
+// was and all that was dirty is dirty again.
+func (c *Checkpoint) Commit(index, term uint64, configuration []byte, configurationIndex uint64) error {
+	if c.over {
+		return errors.New("the checkpoint is over")
+	}
+	spaces, counts := c.walk.Counts()
+	m := store.Meta{Index: index, Term: term, Configuration: configuration, ConfigurationIndex: configurationIndex, State: c.turn.encode(spaces, counts)}
+	err := c.write(m)
+	c.end(err == nil)
+	return err
+}
+
+// Cancel gives the dirty epoch back. After Commit it does nothing.
+func (c *Checkpoint) Cancel() {
+	if !c.over {
+		c.end(false)
+	}
+}
+
+func (c *Checkpoint) write(m store.Meta) (err error) {
+	out, err := c.ks.store.NewCheckpoint()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, out.Abort())
+		}
+	}()
+	for _, ns := range c.dropped {
+		out.DropNamespace(ns)
+	}
+	if c.trim > 0 {
+		out.TrimDue(c.trim)
+	}
+	var batch records
+	for more := true; more; {
+		batch.reset()
+		c.ks.mu.RLock()
+		_, _, more = c.walk.Step(walkStep, batch.add)
+		err = c.walk.Err()
+		c.ks.mu.RUnlock()
+		if err != nil {
+			return err
+		}
+		if err := batch.write(out); err != nil {
+			return err
+		}
+		if c.Pace != nil {
+			c.Pace()
+		}
+	}
+	return out.Commit(m)
+}
+
+// end settles the front's entries and lets the next checkpoint begin.
+func (c *Checkpoint) end(durable bool) {
+	c.over = true
+	ks := c.ks
+	for more := true; more; {
+		ks.mu.Lock()
+		if !durable && c.dropped != nil {
+			ks.mu.dropped = append(c.dropped, ks.mu.dropped...)
+			c.dropped = nil
+		}
+		more = c.walk.Settle(durable, settleStep)
+		ks.mu.Unlock()
+	}
+	ks.checkpointing.Store(false)
+}
+
+// Checkpointing says whether a checkpoint is under way.
+func (ks *Keyspace) Checkpointing() bool { return ks.checkpointing.Load() }
+
+// records are copies of what one step of a walk met.
+type records struct {
+	list []copiedRecord
+	buf  []byte
+}
+
+type copiedRecord struct {
+	position  store.Position
+	key, end  int // in buf: the key begins at key, the record stands between it and end
+	keyLen    int
+	tombstone bool
+	expire    int64
+}
+
+func (r *records) reset() { r.list, r.buf = r.list[:0], r.buf[:0] }
+
+func (r *records) add(x front.Record) {
+	at := len(r.buf)
+	r.buf = append(r.buf, x.Key...)
+	if !x.Tombstone {
+		r.buf = appendRecord(r.buf, x.Item)
+	}
+	r.list = append(r.list, copiedRecord{
+		position: store.Position{Namespace: x.Space, Slot: x.Slot, Hash: x.Hash},
+		key:      at, keyLen: len(x.Key), end: len(r.buf),
+		tombstone: x.Tombstone, expire: x.Expire,
+	})
+}
+
+func (r *records) write(out *store.Checkpoint) error {
+	for _, x := range r.list {
+		key, record := r.buf[x.key:x.key+x.keyLen], r.buf[x.key+x.keyLen:x.end]
+		var err error
+		if x.tombstone {
+			err = out.Delete(x.position, key)
+		} else {
+			err = out.Set(x.position, key, record, x.expire)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,301 @@
+package keyspace
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/larder-db/larder/engine/front"
+	"github.com/larder-db/larder/engine/store"
+	"github.com/larder-db/larder/engine/value"
+)
+
+// A fill brings a cold key from the store into the front. It may never overwrite news, nor enter what has become old
+// while it was read. It notes the slot's epoch, which rises whenever an entry leaves the front, reads the store
+// without a lock, and then enters what it read only where the front still has no entry and the epoch is the same. Then
+// what it read is what the store has: had a checkpoint changed the record meanwhile, the entry that it was made from
+// would still be there, or its going would have raised the epoch. (A placeholder in the table says the same for one
+// key; the epoch says it for a whole slot, which is how most fills go, and takes no room.)
+//
+// Where memory allows, a fill loads the key's whole slot: one contiguous range, a few pages. Then the slot is
+// complete, and a key that is not in the front is known to be absent.
+
+const (
+	slotFill  = 1024    // stored keys up to which a whole slot is loaded
+	slotBytes = 4 << 20 // bytes up to which it is
+	attempts  = 8
+)
+
+// fills are the fetches under way. One fetch serves all who wait for the same slot or key.
+type fills struct {
+	mu struct {
+		sync.Mutex
+		under  map[fillKey]*fill
+		closed bool
+	}
+	places chan struct{} // a token for each fetch at a time
+	joined sync.WaitGroup
+}
+
+type fillKey struct {
+	space *front.Space
+	slot  uint16
+	hash  uint64 // 0 for a whole slot
+	whole bool
+}
+
+type fill struct {
+	done chan struct{}
+	err  error
+}
+
+var errClosed = errors.New("the key space is closed")
+
+func (f *fills) init(workers int) {
+	f.mu.under = map[fillKey]*fill{}
+	f.places = make(chan struct{}, workers)
+}
+
+func (f *fills) close() {
+	f.mu.Lock()
+	f.mu.closed = true
+	f.mu.Unlock()
+	f.joined.Wait()
+}
+
+// start begins the fetch of a key, or joins the one under way.
+func (ks *Keyspace) start(sp *front.Space, key []byte, stored uint32) *fill {
+	k := fillKey{space: sp, slot: Slot(key)}
+	if k.whole = ks.roomForSlot(stored); !k.whole {
+		k.hash = ks.hash(key)
+	}
+	f := &ks.fills
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if have := f.mu.under[k]; have != nil {
+		return have
+	}
+	x := &fill{done: make(chan struct{})}
+	if f.mu.closed {
+		x.err = errClosed
+		close(x.done)
+		return x
+	}
+	f.mu.under[k] = x
+	key = bytes.Clone(key)
+	f.joined.Go(func() {
+		f.places <- struct{}{}
+		if k.whole {
+			x.err = ks.fetchSlot(sp, k.slot, key)
+		} else {
+			x.err = ks.fetchKey(sp, key)
+		}
+		<-f.places
+		f.mu.Lock()
+		delete(f.mu.under, k)
+		f.mu.Unlock()
+		close(x.done)
+	})
+	return x
+}
+
+func (ks *Keyspace) roomForSlot(stored uint32) bool {
+	budget := ks.budget.Load()
+	return stored <= slotFill && (budget == 0 || ks.front.Resident() < budget-budget/8)
+}
+
+// coldLocked collects the fetches for those keys that only the store may have.
+func (ks *Keyspace) coldLocked(keys []Key, wait []*fill) []*fill {
+	f := ks.front
+	for _, k := range keys {
+		sp := ks.mu.dbs[k.DB]
+		l := f.Find(sp, Slot(k.Key), ks.hash(k.Key), k.Key)
+		if !l.Known() && !l.Final() {
+			wait = append(wait, ks.start(sp, k.Key, sp.Stored(l.Slot)))
+		}
+	}
+	return wait
+}
+
+// AllWarm says whether no key can be cold at all. It needs no lock: keys become cold by eviction and by reload only,
+// and who is told so wrongly meets the cold key later.
+func (ks *Keyspace) AllWarm() bool { return ks.front.AllComplete() }
+
+// Prefetch starts the fetches of cold keys and does not wait for them.
+func (ks *Keyspace) Prefetch(keys []Key) {
+	if ks.AllWarm() {
+		return
+	}
+	ks.mu.RLock()
+	defer ks.mu.RUnlock()
+	ks.coldLocked(keys, nil)
+}
+
+// Warm fetches those of the keys that only the store has, and waits. They may be dropped again at any time.
+func (ks *Keyspace) Warm(keys []Key) error {
+	if ks.AllWarm() {
+		return nil
+	}
+	var wait []*fill
+	for range attempts {
+		ks.mu.RLock()
+		wait = ks.coldLocked(keys, wait[:0])
+		ks.mu.RUnlock()
+		if len(wait) == 0 {
+			return nil
+		}
+		for _, f := range wait {
+			<-f.done
+			if f.err != nil {
+				return f.err
+			}
+		}
+	}
+	return nil
+}
+
+// loadLocked loads one cold key while the exclusive lock is held, and finds it again.
+func (ks *Keyspace) loadLocked(l *front.Loc) error {
+	v, found, err := ks.store.Get(store.Position{Namespace: l.Space.Number, Slot: l.Slot, Hash: l.Hash}, l.Key, nil)
+	if err != nil {
+		return err
+	}
+	if err := ks.enterLocked(l, v, found); err != nil {
+		return err
+	}
+	*l = ks.front.Find(l.Space, l.Slot, l.Hash, l.Key)
+	return nil
+}
+
+// enterLocked makes what the store has of a key an entry of the front.
+func (ks *Keyspace) enterLocked(l *front.Loc, record []byte, found bool) error {
+	it := front.Item{Tombstone: true}
+	if found {
+		var err error
+		if it, err = decodeRecord(record); err != nil {
+			return err
+		}
+	}
+	return ks.front.Fill(l, it, ks.recency.Load())
+}
+
+// fetchKey fills one key.
+func (ks *Keyspace) fetchKey(sp *front.Space, key []byte) error {
+	slot, hash := Slot(key), ks.hash(key)
+	for range attempts {
+		ks.mu.RLock()
+		epoch := sp.Epoch(slot)
+		ks.mu.RUnlock()
+		record, found, err := ks.store.Get(store.Position{Namespace: sp.Number, Slot: slot, Hash: hash}, key, nil)
+		if err != nil {
+			return err
+		}
+		if done, err := ks.enter(sp, slot, epoch, func() error {
+			l := ks.front.Find(sp, slot, hash, key)
+			if l.Known() {
+				return nil
+			}
+			return ks.enterLocked(&l, record, found)
+		}); done || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enter runs fn under the exclusive lock if the slot's epoch is still the same.
+func (ks *Keyspace) enter(sp *front.Space, slot uint16, epoch uint32, fn func() error) (done bool, err error) {
+	ks.mu.Lock()
+	defer ks.mu.Unlock()
+	if sp.Dead() {
+		return true, nil
+	}
+	if sp.Epoch(slot) != epoch {
+		return false, nil
+	}
+	return true, fn()
+}
+
+var errSlotTooBig = errors.New("the slot is too big to be loaded whole")
+
+// fetchSlot fills all keys of a slot, or one key alone if the slot turns out too big.
+func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
+	var buf []byte
+	var ends []int
+	for range attempts {
+		ks.mu.RLock()
+		epoch := sp.Epoch(slot)
+		ks.mu.RUnlock()
+		buf, ends = buf[:0], ends[:0]
+		complete, err := ks.store.LoadSlot(sp.Number, slot, slotFill, func(_ uint64, key, record []byte) error {
+			if len(buf)+len(key)+len(record) > slotBytes {
+				return errSlotTooBig
+			}
+			buf = append(append(buf, key...), record...)
+			ends = append(ends, len(buf)-len(record), len(buf))
+			return nil
+		})
+		if errors.Is(err, errSlotTooBig) || err == nil && !complete {
+			return ks.fetchKey(sp, key)
+		}
+		if err != nil {
+			return err
+		}
+		done, err := ks.enter(sp, slot, epoch, func() error {
+			at := 0
+			for i := 0; i < len(ends); i += 2 {
+				k, record := buf[at:ends[i]], buf[ends[i]:ends[i+1]]
+				at = ends[i+1]
+				l := ks.front.Find(sp, slot, ks.hash(k), k)
+				if l.Known() {
+					continue
+				}
+				if err := ks.enterLocked(&l, record, true); err != nil {
+					return err
+				}
+			}
+			ks.front.SetComplete(sp, slot)
+			return nil
+		})
+		if done || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Layout of a key's record in the store:
+//
+//	head    1 byte   kind of value (bits 0–3), encoding (4–5), with a time to live (6)
+//	expire  8 bytes  little-endian Unix milliseconds, only with a time to live
+//	value   the rest
+const expireFlag = 1 << 6
+
+func appendRecord(b []byte, it front.Item) []byte {
+	head := byte(it.Kind) | byte(it.Enc)<<4
+	if it.Expire != 0 {
+		head |= expireFlag
+	}
+	b = append(b, head)
+	if it.Expire != 0 {
+		b = binary.LittleEndian.AppendUint64(b, uint64(it.Expire))
+	}
+	return append(b, it.Value...)
+}
+
+func decodeRecord(b []byte) (it front.Item, err error) {
+	if len(b) < 1 || b[0]&expireFlag != 0 && len(b) < 9 {
+		return it, fmt.Errorf("%w: a record of %d bytes", ErrState, len(b))
+	}
+	it.Kind, it.Enc = value.Kind(b[0]&15), value.Encoding(b[0]>>4&3)
+	timed := b[0]&expireFlag != 0
+	b = b[1:]
+	if timed {
+		it.Expire = int64(binary.LittleEndian.Uint64(b))
+		b = b[8:]
+	}
+	it.Value = b
+	return it, nil
+}

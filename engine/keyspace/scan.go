@@ -1,0 +1,446 @@
+package keyspace
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+
+	"github.com/larder-db/larder/engine/front"
+	"github.com/larder-db/larder/engine/store"
+)
+
+// A scan's cursor is a position: slot and hash in 62 bits. It is stateless: it outlives a restart and a failover, and a
+// key that is there throughout is met exactly once. Zero is the start, and the end when it is returned.
+const (
+	cursorHash = 48
+	scanStep   = 512
+)
+
+func cursorOf(slot uint16, hash uint64) uint64 {
+	if slot >= front.Slots {
+		return 0
+	}
+	return uint64(slot)<<cursorHash | hash
+}
+
+func positionOf(cursor uint64) (slot uint16, hash uint64, ok bool) {
+	s := cursor >> cursorHash
+	return uint16(s), cursor & (1<<cursorHash - 1), s < front.Slots
+}
+
+// scanned is a copy of what a stretch of the order holds of one key in the front.
+type scanned struct {
+	position store.Position
+	key      []byte
+	entry    Entry
+	gone     bool
+}
+
+// Scan walks the keys of db in position order from cursor (0: the start), calling visit for each until at least
+// count entries were visited and a position boundary is reached. It returns the cursor to go on from, 0 at the end.
+// A key that is due is skipped. visit must not call the transaction. Kind and Expire of the entry are right, its
+// Value is empty: the walk does not load values.
+func (tx *Tx) Scan(db int, cursor uint64, count int, visit func(key []byte, e Entry)) (next uint64) {
+	if tx.view != nil {
+		return tx.view.scan(tx, count, visit)
+	}
+	slot, hash, ok := positionOf(cursor)
+	if !ok {
+		return 0
+	}
+	for n := 0; ; {
+		stretch, to, err := tx.stretch(db, slot, hash, count-n)
+		if err != nil {
+			tx.fail(err)
+			return 0
+		}
+		if tx.cold {
+			return 0
+		}
+		for _, s := range stretch {
+			if !s.gone && !(s.entry.Expire != 0 && tx.now > s.entry.Expire) {
+				visit(s.key, s.entry)
+			}
+			n++
+		}
+		if n >= count || to.Slot == front.Slots {
+			return cursorOf(to.Slot, to.Hash)
+		}
+		slot, hash = to.Slot, to.Hash
+	}
+}
+
+// stretch is what stands from a position on, of front and store together, as of one moment. A detached transaction
+// takes the lock for the front's part and reads the store's without.
+func (tx *Tx) stretch(db int, slot uint16, hash uint64, most int) (list []scanned, to front.Position, err error) {
+	ks := tx.ks
+	unlock := func() {}
+	if tx.mode == Detached {
+		ks.mu.RLock()
+		unlock = sync.OnceFunc(ks.mu.RUnlock)
+		defer unlock()
+	}
+	sp := ks.mu.dbs[db]
+	from := front.Position{Space: sp.Number, Slot: slot, Hash: hash}
+	to = ks.front.Range(sp, slot, hash, most, func(r front.Record) { list = append(list, scannedOf(r, false)) })
+	if ks.completeBetween(sp, from, to) {
+		return list, to, nil
+	}
+	if tx.mode == Reading {
+		tx.cold = true
+		return nil, to, nil
+	}
+	v, err := ks.store.View()
+	if err != nil {
+		return nil, to, err
+	}
+	defer v.Close()
+	unlock()
+	list, err = mergeStore(v, list, from, to)
+	return list, to, err
+}
+
+func scannedOf(r front.Record, values bool) scanned {
+	s := scanned{
+		position: store.Position{Namespace: r.Space, Slot: r.Slot, Hash: r.Hash},
+		key:      bytes.Clone(r.Key),
+		entry:    Entry{Kind: r.Kind, Enc: r.Enc, Expire: r.Expire},
+		gone:     r.Tombstone,
+	}
+	if values {
+		s.entry.Value = bytes.Clone(r.Value)
+	}
+	return s
+}
+
+func (ks *Keyspace) completeBetween(sp *front.Space, from, to front.Position) bool {
+	for s := from.Slot; s < front.Slots && s <= to.Slot; s++ {
+		if s == to.Slot && to.Hash == 0 {
+			break
+		}
+		if !sp.Complete(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// mergeStore adds to a stretch of the front what only the store has of it.
+func mergeStore(v *store.View, in []scanned, from, to front.Position) ([]scanned, error) {
+	m := merger{}
+	if err := m.open(v, from); err != nil {
+		return nil, err
+	}
+	out, err := m.merge(in, to, false)
+	if cerr := m.it.Close(); err == nil {
+		err = cerr
+	}
+	return out, err
+}
+
+// merger joins stretches of the front with the store's records.
+type merger struct {
+	it   *store.Iter
+	have bool
+}
+
+func (m *merger) open(v *store.View, from front.Position) error {
+	it, err := v.Iter(store.InNamespace(from.Space).From(store.Position{Namespace: from.Space, Slot: from.Slot, Hash: from.Hash}))
+	if err != nil {
+		return err
+	}
+	m.it = it
+	m.have = it.Next()
+	return nil
+}
+
+// merge returns the entries before to, the front's taking precedence.
+func (m *merger) merge(in []scanned, to front.Position, values bool) ([]scanned, error) {
+	end := store.Position{Namespace: to.Space, Slot: to.Slot, Hash: to.Hash}
+	var out []scanned
+	for m.have && m.it.Position().Compare(end) < 0 {
+		p, key := m.it.Position(), m.it.Key()
+		for len(in) > 0 && compareKeys(in[0].position, in[0].key, p, key) < 0 {
+			out = append(out, in[0])
+			in = in[1:]
+		}
+		if len(in) > 0 && compareKeys(in[0].position, in[0].key, p, key) == 0 {
+			out = append(out, in[0])
+			in = in[1:]
+		} else {
+			record, err := m.it.Value()
+			if err != nil {
+				return nil, err
+			}
+			it, err := decodeRecord(record)
+			if err != nil {
+				return nil, err
+			}
+			s := scanned{position: p, key: bytes.Clone(key), entry: Entry{Kind: it.Kind, Enc: it.Enc, Expire: it.Expire}}
+			if values {
+				s.entry.Value = bytes.Clone(it.Value)
+			}
+			out = append(out, s)
+		}
+		m.have = m.it.Next()
+	}
+	return append(out, in...), nil
+}
+
+func compareKeys(p store.Position, key []byte, q store.Position, other []byte) int {
+	if c := p.Compare(q); c != 0 {
+		return c
+	}
+	return bytes.Compare(key, other)
+}
+
+// view is all keys of some data bases as they were when it was made. Writers put aside what they change before the
+// view has passed it; the store's part is a pinned snapshot.
+type view struct {
+	ks     *Keyspace
+	walk   *front.Walk
+	store  *store.View
+	merger merger
+	space  uint32
+	open   bool
+	values bool
+	done   bool
+}
+
+// newViewLocked pins the given name spaces. The exclusive lock is held.
+func (ks *Keyspace) newViewLocked(spaces []*front.Space, values bool) (*view, error) {
+	sv, err := ks.store.View()
+	if err != nil {
+		return nil, err
+	}
+	return &view{ks: ks, walk: ks.front.BeginView(spaces), store: sv, values: values}, nil
+}
+
+// next returns the next stretch of entries; more is false at the end.
+func (v *view) next() (out []scanned, more bool, err error) {
+	if v.done {
+		return nil, false, nil
+	}
+	v.ks.mu.RLock()
+	from, to, more := v.walk.Step(scanStep, func(r front.Record) { out = append(out, scannedOf(r, v.values)) })
+	err = v.walk.Err()
+	v.ks.mu.RUnlock()
+	if err != nil {
+		return nil, false, err
+	}
+	if !v.open || v.space != from.Space {
+		if err := v.closeIter(); err != nil {
+			return nil, false, err
+		}
+		if err := v.merger.open(v.store, from); err != nil {
+			return nil, false, err
+		}
+		v.open, v.space = true, from.Space
+	}
+	out, err = v.merger.merge(out, to, v.values)
+	v.done = !more
+	return out, more, err
+}
+
+func (v *view) closeIter() error {
+	if !v.open {
+		return nil
+	}
+	v.open = false
+	return v.merger.it.Close()
+}
+
+// close lets everything go.
+func (v *view) close() error {
+	err := v.closeIter()
+	v.ks.mu.Lock()
+	v.walk.End()
+	v.ks.mu.Unlock()
+	if cerr := v.store.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// scan is Tx.Scan over a view, which goes on from where it is.
+func (v *view) scan(tx *Tx, count int, visit func([]byte, Entry)) uint64 {
+	for n := 0; n < count; {
+		out, more, err := v.next()
+		if err != nil {
+			tx.fail(err)
+			return 0
+		}
+		for _, s := range out {
+			if !s.gone && !(s.entry.Expire != 0 && tx.now > s.entry.Expire) {
+				visit(s.key, s.entry)
+			}
+		}
+		n += len(out)
+		if !more {
+			return 0
+		}
+	}
+	return 1
+}
+
+// Each calls visit for every key of every data base, data base by data base in the order of positions, as they all
+// are at one moment. The entries are copies. Keys that are due but not deleted yet are among them.
+func (ks *Keyspace) Each(visit func(db int, key []byte, e Entry) error) (err error) {
+	ks.mu.Lock()
+	dbs := ks.mu.dbs
+	spaces := slices.SortedFunc(slices.Values(dbs[:]), func(a, b *front.Space) int { return int(a.Number) - int(b.Number) })
+	v, err := ks.newViewLocked(spaces, true)
+	ks.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := v.close(); err == nil {
+			err = cerr
+		}
+	}()
+	byNumber := map[uint32]int{}
+	for db, sp := range dbs {
+		byNumber[sp.Number] = db
+	}
+	for more := true; more; {
+		var out []scanned
+		if out, more, err = v.next(); err != nil {
+			return err
+		}
+		for _, s := range out {
+			if s.gone {
+				continue
+			}
+			if err := visit(byNumber[s.position.Namespace], s.key, s.entry); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// randomTries bounds the search for a key that is not due, as in Redis.
+const randomTries = 100
+
+// RandomKey picks a key of db.
+func (tx *Tx) RandomKey(db int) (key []byte, ok bool) {
+	ks := tx.ks
+	if tx.mode == Detached {
+		ks.mu.RLock()
+		defer ks.mu.RUnlock()
+	}
+	sp := ks.mu.dbs[db]
+	for range randomTries {
+		n := sp.Len()
+		if n == 0 {
+			return nil, false
+		}
+		slot, at := sp.SlotAt(int64(tx.Rand() % uint64(n)))
+		if !sp.Complete(slot) && tx.mode == Reading {
+			tx.cold = true
+			return nil, false
+		}
+		list, err := ks.slotLocked(sp, slot)
+		if err != nil {
+			tx.fail(err)
+			return nil, false
+		}
+		if at >= int64(len(list)) {
+			continue
+		}
+		if s := list[at]; s.entry.Expire == 0 || tx.now <= s.entry.Expire {
+			return s.key, true
+		}
+	}
+	return nil, false
+}
+
+// slotLocked is the live keys of one slot in order.
+func (ks *Keyspace) slotLocked(sp *front.Space, slot uint16) (list []scanned, err error) {
+	from := front.Position{Space: sp.Number, Slot: slot}
+	end := front.Position{Space: sp.Number, Slot: slot + 1}
+	at := from
+	for at.Slot == slot {
+		at = ks.front.Range(sp, slot, at.Hash, 1, func(r front.Record) {
+			if r.Slot == slot {
+				list = append(list, scannedOf(r, false))
+			}
+		})
+	}
+	if !sp.Complete(slot) {
+		v, err := ks.store.View()
+		if err != nil {
+			return nil, err
+		}
+		defer v.Close()
+		if list, err = mergeStore(v, list, from, end); err != nil {
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(list, func(s scanned) bool { return s.gone }), nil
+}
+
+// Detach runs a read on the caller's goroutine without holding the lock while it runs: over copies of its declared
+// keys, all as of one moment, or, with all set, over a view of data base db. LFU is the configured policy's kind.
+func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64, lfu bool, run func(tx *Tx)) (due bool, err error) {
+	tx := &Tx{lfu: lfu}
+	tx.Begin(ks, Detached, db, now, seed)
+	if all {
+		ks.mu.Lock()
+		tx.view, err = ks.newViewLocked([]*front.Space{ks.mu.dbs[db]}, false)
+		ks.mu.Unlock()
+		if err != nil {
+			return false, err
+		}
+		defer func() {
+			if cerr := tx.view.close(); err == nil {
+				err = cerr
+			}
+		}()
+	} else if due, err = ks.copyKeys(tx, keys); err != nil || due {
+		return due, err
+	}
+	run(tx)
+	return false, tx.err
+}
+
+// copyKeys takes copies of all keys at one moment. due: one of them has to be deleted first.
+func (ks *Keyspace) copyKeys(tx *Tx, keys []Key) (due bool, err error) {
+	for try := 0; ; try++ {
+		if err := ks.Warm(keys); err != nil {
+			return false, err
+		}
+		read := Tx{}
+		unlock := ks.mu.RUnlock
+		if try < attempts {
+			ks.mu.RLock()
+			read.Begin(ks, Reading, tx.db, tx.now, 0)
+		} else { // memory is so short that what was fetched is gone again: fetch it while nobody else can
+			ks.mu.Lock()
+			unlock = ks.mu.Unlock
+			read.Begin(ks, Riding, tx.db, tx.now, 0)
+		}
+		tx.copies = tx.copies[:0]
+		for _, k := range keys {
+			e, ok := read.Get(k.DB, k.Key)
+			e.Value = bytes.Clone(e.Value)
+			tx.copies = append(tx.copies, copied{k, e, ok})
+		}
+		unlock()
+		if read.err != nil || read.due || !read.cold {
+			return read.due, read.err
+		}
+	}
+}
+
+// lookupCopy is what one key holds.
+func (ks *Keyspace) lookupCopy(k Key, now int64) (Entry, bool, error) {
+	ks.mu.Lock()
+	defer ks.mu.Unlock()
+	var tx Tx
+	tx.Begin(ks, Riding, k.DB, now, 0)
+	e, ok := tx.Peek(k.DB, k.Key)
+	e.Value = bytes.Clone(e.Value)
+	return e, ok, tx.err
+}

@@ -1,0 +1,312 @@
+package keyspace
+
+import (
+	"bytes"
+
+	"github.com/larder-db/larder/engine/front"
+	"github.com/larder-db/larder/engine/store"
+	"github.com/larder-db/larder/engine/value"
+)
+
+// Entry is what a transaction sees of one key. Value aliases memory of the front: it is valid until the next
+// mutating call on the transaction, and until the transaction ends.
+type Entry struct {
+	Kind   value.Kind
+	Enc    value.Encoding
+	Value  []byte
+	Expire int64 // Unix time in milliseconds; 0: none
+}
+
+// Mode says where a transaction runs.
+type Mode uint8
+
+const (
+	// Reading: under the shared lock, on an event loop. It never changes anything and never waits for the store.
+	Reading Mode = iota
+	// Writing: inside Apply. A key that is due is deleted when it is met; what only the store has is loaded.
+	Writing
+	// Riding: a read at its place inside Apply. As Writing, but it changes nothing that can be observed.
+	Riding
+	// Detached: on a worker, over copies of its keys or a view of all of them.
+	Detached
+)
+
+// Tx is one command's view of the key space, for reading or for writing.
+//
+// A writing transaction runs inside Apply, alone. Now is the entry's clock, and a key that is due at Now is absent:
+// Get deletes it. A reading transaction runs under the shared lock; it never changes anything: where it would need
+// what only the store has, or meets a key that is due, it answers "absent" and notes the fact (see Cold and Due);
+// the caller then discards the reply and runs the command again behind a fill or a proposed deletion.
+type Tx struct {
+	ks   *Keyspace
+	mode Mode
+	db   int
+	now  int64
+	rnd  uint64
+	lfu  bool
+
+	cold bool
+	due  bool
+	err  error
+
+	copies []copied // Detached: the declared keys
+	view   *view    // Detached: all keys, for walks
+}
+
+// Begin makes tx ready for one command. The caller holds the lock that the mode needs.
+func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, lfu: tx.lfu}
+}
+
+// Again is Begin for the next command of the same entry or run: all but the data base goes on.
+func (tx *Tx) Again(mode Mode, db int) { tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false }
+
+// Cold says that the command met a key that only the store may have: its reply is not to be used.
+func (tx *Tx) Cold() bool { return tx.cold }
+
+// Due says that the command met a key whose time has come and which is not deleted yet: its reply is not to be used.
+func (tx *Tx) Due() bool { return tx.due }
+
+// Err is what went wrong below: the store could not be read, or memory could not be had. The state cannot be trusted
+// after a write that ended so.
+func (tx *Tx) Err() error { return tx.err }
+
+// SetLFUPolicy says whether the configured eviction policy counts uses; OBJECT FREQ asks.
+func (tx *Tx) SetLFUPolicy(on bool) { tx.lfu = on }
+
+// LFUPolicy says whether the configured eviction policy counts uses.
+func (tx *Tx) LFUPolicy() bool { return tx.lfu }
+
+// Now is the transaction's time, Unix milliseconds.
+func (tx *Tx) Now() int64 { return tx.now }
+
+// DB is the number of the data base that the client has selected.
+func (tx *Tx) DB() int { return tx.db }
+
+// Databases is how many data bases there are: numbers 0 to Databases()-1 are valid for SELECT, MOVE, COPY, SWAPDB.
+func (tx *Tx) Databases() int { return Databases }
+
+// Rand is the next number of a generator (splitmix64) seeded by the entry (for a read: by the caller).
+func (tx *Tx) Rand() uint64 {
+	tx.rnd += 0x9e3779b97f4a7c15
+	z := tx.rnd
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+func (tx *Tx) fail(err error) {
+	if tx.err == nil {
+		tx.err = err
+	}
+}
+
+// find looks a key up; live says that it is there and not due.
+func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
+	ks := tx.ks
+	f := ks.front
+	l = f.Find(ks.mu.dbs[db], Slot(key), ks.hash(key), key)
+	if !l.Known() {
+		if l.Final() {
+			return l, it, false
+		}
+		if tx.mode == Reading {
+			tx.cold = true
+			return l, it, false
+		}
+		if err := ks.loadLocked(&l); err != nil {
+			tx.fail(err)
+			return l, it, false
+		}
+		if !l.Known() {
+			return l, it, false
+		}
+	}
+	it = f.Item(&l)
+	if it.Tombstone {
+		return l, it, false
+	}
+	if it.Expire != 0 && tx.now > it.Expire {
+		switch tx.mode {
+		case Reading:
+			tx.due = true
+		case Writing:
+			tx.remove(&l)
+		}
+		return l, it, false
+	}
+	return l, it, true
+}
+
+func entryOf(it front.Item) Entry {
+	return Entry{Kind: it.Kind, Enc: it.Enc, Value: it.Value, Expire: it.Expire}
+}
+
+// Get looks key up in data base db, and counts as a use of it for recency.
+func (tx *Tx) Get(db int, key []byte) (Entry, bool) {
+	if tx.mode == Detached {
+		return tx.copyOf(db, key)
+	}
+	l, it, live := tx.find(db, key)
+	if !live {
+		return Entry{}, false
+	}
+	tx.ks.front.Touch(&l, tx.ks.recency.Load())
+	return entryOf(it), true
+}
+
+// Peek is Get without counting as a use (OBJECT, TTL, TYPE … where Redis does not touch).
+func (tx *Tx) Peek(db int, key []byte) (Entry, bool) {
+	if tx.mode == Detached {
+		return tx.copyOf(db, key)
+	}
+	_, it, live := tx.find(db, key)
+	if !live {
+		return Entry{}, false
+	}
+	return entryOf(it), true
+}
+
+func (tx *Tx) remove(l *front.Loc) {
+	if err := tx.ks.front.Remove(l, tx.ks.recency.Load()); err != nil {
+		tx.fail(err)
+	}
+}
+
+// Put stores a whole value under key, replacing what was there, with its time to live (0: none).
+// val may alias what Get returned.
+func (tx *Tx) Put(db int, key []byte, e Entry) {
+	l, _, _ := tx.find(db, key)
+	v := e.Value
+	if v == nil {
+		v = emptyValue
+	}
+	it := front.Item{Kind: e.Kind, Enc: e.Enc, Expire: e.Expire, Value: v}
+	if err := tx.ks.front.Put(&l, it, tx.ks.recency.Load()); err != nil {
+		tx.fail(err)
+	}
+}
+
+var emptyValue = []byte{}
+
+// Grow gives write access to the string under key, resized to n bytes: kept bytes stay, new ones are zero, kind and
+// time to live stay, the encoding becomes enc. The key must exist and hold a string. The slice is valid until the
+// next call on the transaction. Cost is in proportion to the change where the memory allows it.
+func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
+	l, _, live := tx.find(db, key)
+	if !live {
+		return make([]byte, n) // not reached by a handler that has looked
+	}
+	b, err := tx.ks.front.Grow(&l, n, enc, tx.ks.recency.Load())
+	if err != nil {
+		tx.fail(err)
+		return make([]byte, n)
+	}
+	return b
+}
+
+// SetExpire sets the time to live of an existing key (0: none) and says whether the key existed.
+func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
+	l, it, live := tx.find(db, key)
+	if !live {
+		return false
+	}
+	if it.Expire == at {
+		return true
+	}
+	it.Expire = at
+	if err := tx.ks.front.Put(&l, it, tx.ks.front.Recency(&l)); err != nil {
+		tx.fail(err)
+	}
+	return true
+}
+
+// Delete removes key and says whether it was there.
+func (tx *Tx) Delete(db int, key []byte) bool {
+	l, _, live := tx.find(db, key)
+	if live {
+		tx.remove(&l)
+	}
+	return live
+}
+
+// Len is the number of keys in db, those that are due but not yet deleted included, as Redis's DBSIZE counts.
+func (tx *Tx) Len(db int) int64 { return tx.ks.mu.dbs[db].Len() }
+
+// Flush removes every key of db and returns how many there were. The memory is freed in the background.
+func (tx *Tx) Flush(db int) int64 {
+	ks := tx.ks
+	sp := ks.mu.dbs[db]
+	n := sp.Len()
+	ks.front.DropSpace(sp)
+	ks.mu.dropped = append(ks.mu.dropped, sp.Number)
+	ks.mu.dbs[db] = ks.newSpace(nil, 0)
+	return n
+}
+
+// Swap exchanges the data bases a and b.
+func (tx *Tx) Swap(a, b int) {
+	dbs := &tx.ks.mu.dbs
+	dbs[a], dbs[b] = dbs[b], dbs[a]
+}
+
+// Recency is what is known of a key's use: idle time in milliseconds, and the logarithmic use counter of the LFU policy (0–255).
+func (tx *Tx) Recency(db int, key []byte) (idle int64, freq uint8, ok bool) {
+	if tx.mode == Detached {
+		_, ok := tx.copyOf(db, key)
+		return 0, 0, ok
+	}
+	l, _, live := tx.find(db, key)
+	if !live {
+		return 0, 0, false
+	}
+	return int64(tx.ks.recency.Load()-tx.ks.front.Recency(&l)) * 1000, 0, true
+}
+
+// SetRecency overwrites what Recency reports (RESTORE's IDLETIME and FREQ). Negative: leave.
+func (tx *Tx) SetRecency(db int, key []byte, idle int64, freq int) {
+	l, _, live := tx.find(db, key)
+	if live && idle >= 0 {
+		tx.ks.front.Touch(&l, tx.ks.recency.Load()-uint32(idle/1000))
+	}
+}
+
+// MemoryUsage is the number of bytes that key and value take up in the front, overhead included, were the key resident.
+func (tx *Tx) MemoryUsage(db int, key []byte) (int64, bool) {
+	e, ok := tx.Peek(db, key)
+	if !ok {
+		return 0, false
+	}
+	return front.EntryBytes(len(key), len(e.Value), e.Expire), true
+}
+
+// Key names a key and its data base.
+type Key struct {
+	DB  int
+	Key []byte
+}
+
+// copied is a declared key of a detached transaction with its contents, none if it is absent.
+type copied struct {
+	Key
+	entry Entry
+	ok    bool
+}
+
+func (tx *Tx) copyOf(db int, key []byte) (Entry, bool) {
+	for i := range tx.copies {
+		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
+			return c.entry, c.ok
+		}
+	}
+	e, ok, err := tx.ks.lookupCopy(Key{db, key}, tx.now)
+	if err != nil {
+		tx.fail(err)
+	}
+	return e, ok
+}
+
+// position is where a key's record stands in the store.
+func (ks *Keyspace) position(sp *front.Space, key []byte) store.Position {
+	return store.Position{Namespace: sp.Number, Slot: Slot(key), Hash: ks.hash(key)}
+}

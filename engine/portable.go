@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/larder-db/larder/engine/command"
+)
+
+// Portable rewrites a logged command into commands that a Redis understands which gets them at another time: times to
+// live relative to the entry's clock become absolute, and Larder's own commands become Redis's. A command that has no
+// counterpart gives none.
+//
+// What it cannot say: a key that was due when a command met it is deleted there by that command itself, since its
+// absolute deadline has passed by then; but a deadline that lies between the entry's clock and the time of the replay
+// hides the key from the commands that followed.
+func Portable(args [][]byte, clock int64) [][][]byte {
+	name := string(bytes.ToUpper(args[0]))
+	switch name {
+	case "LARDER.EXPIRE":
+		out := append([][]byte{[]byte("DEL")}, args[1:]...)
+		return [][][]byte{out}
+	case "LARDER.POPULATE":
+		return [][][]byte{append([][]byte{[]byte("DEBUG"), []byte("POPULATE")}, args[1:]...)}
+	case "EXPIRE", "PEXPIRE":
+		return [][][]byte{absolute(args, 2, "PEXPIREAT", clock, unit(name == "PEXPIRE"))}
+	case "SETEX", "PSETEX":
+		if len(args) == 4 {
+			return [][][]byte{absolute([][]byte{[]byte("SET"), args[1], args[3], []byte("PXAT"), args[2]}, 4, "SET", clock, unit(name == "PSETEX"))}
+		}
+	case "SET", "GETEX":
+		return [][][]byte{absoluteOption(args, clock)}
+	case "RESTORE":
+		return [][][]byte{absoluteRestore(args, clock)}
+	}
+	if row := command.Lookup(args[0]); row != nil && row.Internal() {
+		return nil
+	}
+	return [][][]byte{args}
+}
+
+func unit(millis bool) int64 {
+	if millis {
+		return 1
+	}
+	return 1000
+}
+
+// absolute replaces the relative time at position at by an absolute one, and the command's name. A number that is no
+// number stays: the command was refused, and will be again.
+func absolute(args [][]byte, at int, name string, clock, unit int64) [][]byte {
+	if len(args) <= at {
+		return args
+	}
+	n, err := strconv.ParseInt(string(args[at]), 10, 64)
+	if err != nil {
+		return args
+	}
+	out := append([][]byte{}, args...)
+	out[0] = []byte(name)
+	out[at] = strconv.AppendInt(nil, n*unit+clock, 10)
+	return out
+}
+
+// absoluteOption turns EX and PX into PXAT.
+func absoluteOption(args [][]byte, clock int64) [][]byte {
+	from := 3
+	if bytes.EqualFold(args[0], []byte("GETEX")) {
+		from = 2
+	}
+	for i := from; i+1 < len(args); i++ {
+		seconds := bytes.EqualFold(args[i], []byte("EX"))
+		if !seconds && !bytes.EqualFold(args[i], []byte("PX")) {
+			continue
+		}
+		out := absolute(args, i+1, string(args[0]), clock, unit(!seconds))
+		out[i] = []byte("PXAT")
+		return out
+	}
+	return args
+}
+
+// absoluteRestore adds ABSTTL to a RESTORE with a relative time to live.
+func absoluteRestore(args [][]byte, clock int64) [][]byte {
+	for _, a := range args[min(len(args), 4):] {
+		if bytes.EqualFold(a, []byte("ABSTTL")) {
+			return args
+		}
+	}
+	if len(args) < 4 || string(args[2]) == "0" {
+		return args
+	}
+	return append(absolute(args, 2, string(args[0]), clock, 1), []byte("ABSTTL"))
+}

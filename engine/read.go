@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/engine/reply"
+)
+
+// Reader answers reads at once, on an event loop: it takes the shared lock once for a run of commands. It belongs to
+// one loop.
+type Reader struct {
+	engine *Engine
+	tx     keyspace.Tx
+}
+
+// NewReader makes a reader. lfu says whether the configured eviction policy counts uses.
+func (e *Engine) NewReader() *Reader { return &Reader{engine: e} }
+
+// Begin takes the shared lock. now is the time by which keys are judged, Unix milliseconds; seed is what RANDOMKEY and
+// its kin draw from.
+func (r *Reader) Begin(now int64, seed uint64, lfu bool) {
+	r.engine.keys.RLock()
+	r.tx.Begin(r.engine.keys, keyspace.Reading, 0, now, seed)
+	r.tx.SetLFUPolicy(lfu)
+}
+
+// Outcome says what became of a read.
+type Outcome int
+
+const (
+	// Answered: the reply is complete.
+	Answered Outcome = iota
+	// Cold: the store has to be asked; the reply is not to be used. Engine.Detached answers.
+	Cold
+	// Due: a key has to be deleted first because its time has come; the reply is not to be used.
+	Due
+)
+
+// Do runs one read between Begin and End.
+func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer) (Outcome, error) {
+	r.tx.Again(keyspace.Reading, db)
+	row.Do(&r.tx, args, w)
+	switch {
+	case r.tx.Err() != nil:
+		return Answered, r.tx.Err()
+	case r.tx.Due():
+		return Due, nil
+	case r.tx.Cold():
+		return Cold, nil
+	}
+	return Answered, nil
+}
+
+// End gives the lock back.
+func (r *Reader) End() { r.engine.keys.RUnlock() }
+
+// Detached answers a read without holding the lock while it runs: one that may take long, or whose keys are cold. It
+// may wait for the disk, so it is not called on an event loop. due: a declared key has to be deleted first, nothing
+// was written to w.
+func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, lfu bool, w reply.Writer) (due bool, err error) {
+	var d declared
+	keys := d.add(nil, row, db, args)
+	all := row.Flags&command.LongRead != 0 && len(keys) == 0
+	return e.keys.Detach(keys, all, db, now, seed, lfu, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
+}

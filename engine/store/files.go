@@ -1,0 +1,102 @@
+package store
+
+import (
+	"runtime"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// files is the file system as Pebble sees it. It adds three things.
+//
+// Nothing is removed before Open has checked that the MANIFEST is whole: Pebble reads a MANIFEST up to the first bad
+// record, takes every table that it has not heard of by then for a leftover, and removes it.
+//
+// Who writes a table lets other goroutines run between blocks: compactions and checkpoints are long stretches of
+// computing, and on few cores a client would wait for the scheduler's time slice (10 ms) to end.
+//
+// A folder that can not be synced is fatal. Pebble would panic, in part of the cases and on goroutines of its own.
+type files struct {
+	vfs.FS
+	fatal func(message string) // does not return
+	mu    struct {
+		sync.Mutex
+		checked bool     // Open has decided
+		keep    bool     // what it decided: nothing is removed, ever
+		waiting []string // to be removed if it decides so
+	}
+}
+
+func newFiles(fs vfs.FS, fatal func(string)) *files { return &files{FS: fs, fatal: fatal} }
+
+// decide ends the wait: what Pebble wanted to remove goes, or is kept.
+func (f *files) decide(keep bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	waiting := f.mu.waiting
+	f.mu.checked, f.mu.keep, f.mu.waiting = true, keep, nil
+	if keep {
+		return nil
+	}
+	for _, name := range waiting {
+		if err := f.FS.Remove(name); err != nil && !isNotExist(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Remove puts off what must not be decided yet.
+func (f *files) Remove(name string) error {
+	f.mu.Lock()
+	if !f.mu.checked {
+		f.mu.waiting = append(f.mu.waiting, name)
+	}
+	wait := !f.mu.checked || f.mu.keep
+	f.mu.Unlock()
+	if wait {
+		return nil
+	}
+	return f.FS.Remove(name)
+}
+
+// Create makes a file whose writer yields.
+func (f *files) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := f.FS.Create(name, category)
+	if err != nil {
+		return nil, err
+	}
+	return yieldingFile{file}, nil
+}
+
+// OpenDir opens a folder for syncing.
+func (f *files) OpenDir(name string) (vfs.File, error) {
+	file, err := f.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return folder{file, name, f.fatal}, nil
+}
+
+// Unwrap is for vfs.Root.
+func (f *files) Unwrap() vfs.FS { return f.FS }
+
+type yieldingFile struct{ vfs.File }
+
+func (f yieldingFile) Write(p []byte) (int, error) {
+	runtime.Gosched()
+	return f.File.Write(p)
+}
+
+type folder struct {
+	vfs.File
+	name  string
+	fatal func(message string)
+}
+
+func (f folder) Sync() error {
+	if err := f.File.Sync(); err != nil {
+		f.fatal("sync folder " + f.name + ": " + err.Error())
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+// Package integration tests the real binary as a real process: over its sockets, by its signals, on its files. Where
+// Redis is the measure, a real redis-server runs beside it and gets the same commands.
+//
+// Every process that a test starts is killed by its own process number when the test ends, and is tied to the test
+// program's life besides. Every wait has an end: nothing here sleeps and hopes.
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// larderProgram is the path of the binary under test, built once for all tests.
+var larderProgram string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "larder-integration-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	// A test that gives up its privileges must still be able to run the binary.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	larderProgram = filepath.Join(dir, "larder")
+	build := exec.Command("go", "build", "-o", larderProgram, "github.com/larder-db/larder/cmd/larder")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "larder does not build: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// needProgram finds a program of Redis's. Without it the test is skipped; under CI=true it fails.
+func needProgram(t testing.TB, name string) string {
+	t.Helper()
+	program, err := exec.LookPath(name)
+	if err == nil {
+		return program
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("no %s in PATH: make tools installs it", name)
+	}
+	t.Skipf("no %s in PATH: make tools installs it", name)
+	return ""
+}

@@ -1,0 +1,34 @@
+package raftfsm
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// What a proposal can end with, besides success. Only ErrIndeterminate leaves open whether the batch was, or will be,
+// applied; after each of the others it is certain that it never is.
+var (
+	// ErrNotLeader says that this node does not lead the group: redirect or forward.
+	ErrNotLeader = errors.New("not the leader of the shard")
+	// ErrBusy says that more batches are in flight than Raft's queue takes.
+	ErrBusy = errors.New("too many batches in flight")
+	// ErrClosed says that the group is being closed.
+	ErrClosed = errors.New("the shard's group is closed")
+	// ErrIndeterminate says that the batch may or may not have been, or yet be, applied.
+	ErrIndeterminate = errors.New("outcome unknown")
+)
+
+// proposalError maps the error of a Raft future to what a proposer may conclude from it.
+func proposalError(err error) error {
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: Raft reports success but the entry was not applied here", ErrIndeterminate)
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress),
+		errors.Is(err, raft.ErrEnqueueTimeout):
+		return ErrNotLeader
+	default: // leadership lost, shut down, a failed StoreLogs
+		return fmt.Errorf("%w: %w", ErrIndeterminate, err)
+	}
+}

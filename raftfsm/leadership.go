@@ -1,0 +1,109 @@
+package raftfsm
+
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// CanRead says whether this node leads and a Barrier of its own term has been applied here: only then does the state
+// hold every entry that earlier leaders committed. That it still leads at this moment is not proven by it.
+func (g *Group) CanRead() bool {
+	return g.raft.State() == raft.Leader && g.provenTerm.Load() == g.raft.CurrentTerm()
+}
+
+// isSoleVoter says whether the latest configuration has this replica as its only voter.
+func (g *Group) isSoleVoter() bool {
+	f := g.raft.GetConfiguration() // a copy that is at hand: the future is answered already
+	if f.Error() != nil {
+		return false
+	}
+	voters, self := 0, false
+	for _, s := range f.Configuration().Servers {
+		if s.Suffrage == raft.Voter {
+			voters++
+			self = self || s.ID == g.opts.ID
+		}
+	}
+	return self && voters == 1
+}
+
+// standAtOnce tells a sole voter's Raft that it is time to stand, so that a restart does not wait for a leader that can
+// only be itself. Should it fail, the heartbeat's time-out comes to the same.
+func (g *Group) standAtOnce() {
+	address := g.opts.Transport.LocalAddr()
+	header := raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax,
+		ID:              []byte(g.opts.ID),
+		Addr:            g.opts.Transport.EncodePeer(g.opts.ID, address),
+	}
+	err := g.opts.Transport.TimeoutNow(g.opts.ID, address, &raft.TimeoutNowRequest{RPCHeader: header},
+		&raft.TimeoutNowResponse{})
+	if err != nil {
+		g.opts.Logger.Warn("the shard's only voter waits for its election time-out", "shard", g.opts.Group, "error", err)
+	}
+}
+
+// watchLeadership proves each new leadership with a Barrier and tells of the changes. Raft's main goroutine waits until
+// it has taken a change from the channel, so it takes them at once: the Barrier is waited for elsewhere.
+func (g *Group) watchLeadership(changes <-chan bool) {
+	serving, proving := false, false
+	proofs := make(chan uint64, 1)
+	var again <-chan time.Time
+	for {
+		select {
+		case <-changes:
+			wakeUp(g.wakeReaper)
+		case term := <-proofs:
+			proving = false
+			if term != 0 {
+				g.provenTerm.Store(term)
+			} else {
+				again = time.After(proofPause)
+			}
+		case <-again:
+			again = nil
+		case <-g.stop:
+			if serving {
+				g.opts.OnLeadership(false)
+			}
+			return
+		}
+		if now := g.CanRead(); now != serving {
+			serving = now
+			g.opts.OnLeadership(now)
+		}
+		g.tellServed()
+		if !serving && !proving && again == nil && g.raft.State() == raft.Leader && g.inFlight.hold() {
+			proving = true
+			g.goroutines.Go(func() { proofs <- g.prove() })
+		}
+	}
+}
+
+// proofPause keeps a leader whose Barriers fail at once (it is handing its leadership on) from trying without rest.
+const proofPause = 10 * time.Millisecond
+
+// prove has a Barrier applied and returns the term it belongs to, or 0. Terms only grow, so a Barrier between two looks
+// at the same term was proposed and committed in it.
+func (g *Group) prove() uint64 {
+	defer g.inFlight.release()
+	before := g.raft.CurrentTerm()
+	if g.raft.Barrier(0).Error() != nil || g.raft.CurrentTerm() != before {
+		return 0
+	}
+	return before
+}
+
+func (g *Group) servedChanged() <-chan struct{} {
+	g.served.Lock()
+	defer g.served.Unlock()
+	return g.served.changed
+}
+
+func (g *Group) tellServed() {
+	g.served.Lock()
+	defer g.served.Unlock()
+	close(g.served.changed)
+	g.served.changed = make(chan struct{})
+}

@@ -1,0 +1,98 @@
+package raftfsm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// raftLogger passes Raft's messages on to slog. What Raft calls information is of use to its developers more than to an
+// operator, so it becomes a debug message; nothing is formatted for a level that is off.
+type raftLogger struct {
+	to    *slog.Logger
+	named string
+	args  []any
+}
+
+var _ hclog.Logger = (*raftLogger)(nil)
+
+func newRaftLogger(to *slog.Logger) *raftLogger {
+	return &raftLogger{to: to.With("component", "raft"), named: "raft"}
+}
+
+func level(l hclog.Level) slog.Level {
+	switch {
+	case l >= hclog.Error && l != hclog.Off:
+		return slog.LevelError
+	case l == hclog.Warn:
+		return slog.LevelWarn
+	case l == hclog.Trace:
+		return slog.LevelDebug - 4
+	default:
+		return slog.LevelDebug
+	}
+}
+
+func (r *raftLogger) enabled(l hclog.Level) bool { return r.to.Enabled(context.Background(), level(l)) }
+
+func (r *raftLogger) emit(l hclog.Level, msg string, args []any) {
+	if !r.enabled(l) {
+		return
+	}
+	for _, a := range args {
+		if err, ok := a.(error); ok && errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			l = hclog.Debug // a checkpoint that had nothing to do is no failure
+		}
+	}
+	r.to.Log(context.Background(), level(l), msg, args...)
+}
+
+// The methods of hclog.Logger.
+
+func (r *raftLogger) Log(l hclog.Level, msg string, args ...any) { r.emit(l, msg, args) }
+func (r *raftLogger) Trace(msg string, args ...any)              { r.emit(hclog.Trace, msg, args) }
+func (r *raftLogger) Debug(msg string, args ...any)              { r.emit(hclog.Debug, msg, args) }
+func (r *raftLogger) Info(msg string, args ...any)               { r.emit(hclog.Info, msg, args) }
+func (r *raftLogger) Warn(msg string, args ...any)               { r.emit(hclog.Warn, msg, args) }
+func (r *raftLogger) Error(msg string, args ...any)              { r.emit(hclog.Error, msg, args) }
+func (r *raftLogger) IsTrace() bool                              { return r.enabled(hclog.Trace) }
+func (r *raftLogger) IsDebug() bool                              { return r.enabled(hclog.Debug) }
+func (r *raftLogger) IsInfo() bool                               { return r.enabled(hclog.Info) }
+func (r *raftLogger) IsWarn() bool                               { return r.enabled(hclog.Warn) }
+func (r *raftLogger) IsError() bool                              { return r.enabled(hclog.Error) }
+func (r *raftLogger) ImpliedArgs() []any                         { return r.args }
+func (r *raftLogger) Name() string                               { return r.named }
+func (r *raftLogger) SetLevel(hclog.Level)                       {}
+
+func (r *raftLogger) With(args ...any) hclog.Logger {
+	all := append(append([]any(nil), r.args...), args...)
+	return &raftLogger{to: r.to.With(args...), named: r.named, args: all}
+}
+
+func (r *raftLogger) Named(name string) hclog.Logger { return r.ResetNamed(r.named + "." + name) }
+
+func (r *raftLogger) ResetNamed(name string) hclog.Logger {
+	return &raftLogger{to: r.to, named: name, args: r.args}
+}
+
+func (r *raftLogger) GetLevel() hclog.Level {
+	for _, l := range []hclog.Level{hclog.Trace, hclog.Debug, hclog.Warn, hclog.Error} {
+		if r.enabled(l) {
+			return l
+		}
+	}
+	return hclog.Off
+}
+
+func (r *raftLogger) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger {
+	return slog.NewLogLogger(r.to.Handler(), slog.LevelDebug)
+}
+
+func (r *raftLogger) StandardWriter(o *hclog.StandardLoggerOptions) io.Writer {
+	return r.StandardLogger(o).Writer()
+}

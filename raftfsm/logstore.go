@@ -1,0 +1,67 @@
+package raftfsm
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// logStore is the shard's log as Raft sees it: it starts the fills of an entry's keys while the entry is being synced,
+// and keeps the entry at the last checkpoint.
+type logStore struct {
+	Log
+	engine     Engine
+	lastAtOpen uint64
+}
+
+var (
+	_ raft.LogStore          = (*logStore)(nil)
+	_ raft.MonotonicLogStore = (*logStore)(nil)
+)
+
+func newLogStore(log Log, e Engine) (*logStore, error) {
+	last, err := log.LastIndex()
+	if err != nil {
+		return nil, fmt.Errorf("last index of the log: %w", err)
+	}
+	return &logStore{Log: log, engine: e, lastAtOpen: last}, nil
+}
+
+// IsMonotonic says that the log has no gaps.
+func (s *logStore) IsMonotonic() bool { return true }
+
+// StoreLog stores one entry.
+func (s *logStore) StoreLog(l *raft.Log) error {
+	s.prefetch(l)
+	return s.Log.StoreLog(l)
+}
+
+// StoreLogs stores entries. They are on every replica long before they are applied, so the disk reads that applying them
+// needs run alongside the sync and the replication.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	for _, l := range logs {
+		s.prefetch(l)
+	}
+	return s.Log.StoreLogs(logs)
+}
+
+func (s *logStore) prefetch(l *raft.Log) {
+	if l.Type == raft.LogCommand {
+		s.engine.Prefetch(l.Data)
+	}
+}
+
+// DeleteRange serves two callers. Compaction after a checkpoint deletes up to A or less: then the entry at A stays.
+// A follower whose log conflicts with its leader's deletes a suffix, all of it above A, since what a checkpoint holds
+// was committed. Anything else would tear a hole between store and log.
+func (s *logStore) DeleteRange(from, to uint64) error {
+	durable, _, _, _, ok := s.engine.Durable()
+	switch {
+	case ok && to <= durable:
+		return s.CutBelow(min(to+1, durable))
+	case !ok || from > durable:
+		return s.Log.DeleteRange(from, to)
+	default:
+		return fmt.Errorf("delete entries %d to %d of the log: the checkpoint at %d lies between", from, to, durable)
+	}
+}

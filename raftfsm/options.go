@@ -1,0 +1,147 @@
+package raftfsm
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Timeouts are the same for all groups of a node. They cannot be changed while a group runs.
+type Timeouts struct {
+	// Heartbeat is how long a follower waits for its leader before it stands.
+	Heartbeat time.Duration
+	// Election is how long a candidate waits for votes before it stands again.
+	Election time.Duration
+	// Lease is how long a leader without contact to a quorum goes on.
+	Lease time.Duration
+	// Commit is after what time without entries followers are told of the commit index.
+	Commit time.Duration
+	// Stuck is from what age on the reaper asks Raft what became of a proposal.
+	Stuck time.Duration
+	// Proposal is from what age on a proposal is answered with ErrIndeterminate, whatever becomes of it.
+	Proposal time.Duration
+}
+
+// Options are what a group is opened with.
+type Options struct {
+	// ID names this replica in the group's configuration.
+	ID raft.ServerID
+	// Group is the shard's number.
+	Group uint32
+	// Node is drawn at random at each start of the process, the same for all its groups.
+	Node uint64
+	// Bootstrap is the first configuration of a new group; nil if the group exists and this replica joins it. It is
+	// ignored once there is a log or a checkpoint.
+	Bootstrap []raft.Server
+
+	Engine    Engine
+	Log       Log
+	Stable    raft.StableStore
+	Transport Transport
+	// Sync returns once everything that was appended to the log is on stable storage.
+	Sync func() error
+
+	// Clock is the wall clock, with a monotonic reading if it has one.
+	Clock func() time.Time
+	// Random draws the entries' seeds. It is called by several goroutines.
+	Random func() uint64
+	// Fatal ends the process: this replica can no longer follow. If it returns, nothing more is applied.
+	Fatal func(error)
+	// OnLeadership, if set, is told of each change of CanRead, one call after the other. It must not wait for the group.
+	OnLeadership func(leader bool)
+
+	Timeouts Timeouts
+	// MaxInFlight bounds the batches in flight over all loops, 1 … 1000.
+	MaxInFlight int
+	// TrailingLogs is how many entries stay in the log below a checkpoint, for followers that lag a little.
+	TrailingLogs uint64
+	Logger       *slog.Logger
+}
+
+// barrierSlots is the room in Raft's queue beside the batches in flight: for one barrier, and the barrier of an earlier
+// leadership that has not left the queue yet.
+const barrierSlots = 8
+
+// EnsureDefaults fills in what was left out.
+func (o *Options) EnsureDefaults() {
+	orDefault(&o.Timeouts.Heartbeat, time.Second)
+	orDefault(&o.Timeouts.Election, o.Timeouts.Heartbeat)
+	orDefault(&o.Timeouts.Lease, o.Timeouts.Heartbeat/2)
+	orDefault(&o.Timeouts.Commit, 50*time.Millisecond)
+	orDefault(&o.Timeouts.Stuck, 100*time.Millisecond)
+	orDefault(&o.Timeouts.Proposal, 10*time.Second)
+	orDefault(&o.MaxInFlight, 120)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnLeadership == nil {
+		o.OnLeadership = func(bool) {}
+	}
+}
+
+func orDefault[T time.Duration | int](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// Validate reports every fault at once.
+func (o *Options) Validate() error {
+	var faults []error
+	need := func(ok bool, what string) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("raftfsm options: %s", what))
+		}
+	}
+	need(o.ID != "", "ID is empty")
+	need(o.Engine != nil, "no Engine")
+	need(o.Log != nil, "no Log")
+	need(o.Stable != nil, "no Stable store")
+	need(o.Transport != nil, "no Transport")
+	need(o.Sync != nil, "no Sync")
+	need(o.Clock != nil, "no Clock")
+	need(o.Random != nil, "no Random")
+	need(o.Fatal != nil, "no Fatal")
+	need(o.MaxInFlight > 0 && o.MaxInFlight <= 1000, "MaxInFlight is not within 1 … 1000")
+	need(o.Timeouts.Stuck > 0 && o.Timeouts.Proposal > 0, "a time-out is negative")
+	if o.ID != "" {
+		if err := raft.ValidateConfig(o.raftConfig()); err != nil {
+			faults = append(faults, fmt.Errorf("raftfsm options: %w", err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// outOfReach keeps Raft from taking snapshots on its own: all checkpoints are asked for.
+const outOfReach = 1 << 62
+
+// raftConfig is the stock library's configuration.
+//
+// BatchApplyCh is true: the queue between the event loops and Raft's main goroutine is buffered. Unbuffered, a loop that
+// proposes would wait while the main goroutine syncs an earlier batch, some 0.15 ms each time; buffered, it goes on, and
+// the batches that gathered meanwhile are stored and synced as one. What the library warns of, that a proposal's
+// time-out no longer covers the time in the queue, does not matter here: none is set.
+//
+// MaxAppendEntries is also the queue's size and what Raft allocates for each commit (8 bytes each), so it is no larger
+// than what may be in flight requires.
+func (o *Options) raftConfig() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = o.ID
+	c.HeartbeatTimeout = o.Timeouts.Heartbeat
+	c.ElectionTimeout = o.Timeouts.Election
+	c.LeaderLeaseTimeout = o.Timeouts.Lease
+	c.CommitTimeout = o.Timeouts.Commit
+	c.BatchApplyCh = true
+	c.MaxAppendEntries = o.MaxInFlight + barrierSlots
+	c.ShutdownOnRemove = false
+	c.TrailingLogs = o.TrailingLogs
+	c.SnapshotInterval = outOfReach
+	c.SnapshotThreshold = outOfReach
+	c.NoSnapshotRestoreOnStart = true
+	c.NoLegacyTelemetry = true
+	c.Logger = newRaftLogger(o.Logger)
+	return c
+}

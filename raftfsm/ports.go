@@ -1,0 +1,51 @@
+package raftfsm
+
+import (
+	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/engine"
+)
+
+// Engine is the shard's state machine. Apply and BeginCheckpoint are called by one goroutine; the others by any.
+type Engine interface {
+	// Apply runs the entry at index. b is the proposer's batch, to whose Replies the answers go, or nil. An error means
+	// that this replica can no longer follow: the process has to end.
+	Apply(index, term uint64, entry []byte, b *engine.Batch) error
+	// Prefetch starts the fills of the entry's declared keys and returns at once. It does not retain the bytes.
+	Prefetch(entry []byte)
+	// AppliedIndex is the index of the last entry that was applied, or that of the checkpoint the engine opened with.
+	AppliedIndex() uint64
+	// Durable is what the last completed checkpoint recorded; ok is false if there is none.
+	Durable() (index, term uint64, configuration []byte, configurationIndex uint64, ok bool)
+	// BeginCheckpoint turns the dirty epoch, in microseconds.
+	BeginCheckpoint() (Checkpoint, error)
+	// Clock is the greatest stamp applied so far, Unix milliseconds.
+	Clock() int64
+}
+
+// Checkpoint is a turned epoch: what was dirty when it was begun.
+type Checkpoint interface {
+	// Commit writes the epoch and makes it, the index, its term and the configuration durable in one atomic step.
+	Commit(index, term uint64, configuration []byte, configurationIndex uint64) error
+	// Cancel gives the epoch back as dirty. It may be called again, and does nothing after Commit succeeded.
+	Cancel()
+}
+
+// Log is the shard's part of the node's log: a monotonic log store (no gaps) that copies what it stores.
+type Log interface {
+	raft.LogStore
+	// CutBelow removes entries below index; the entry at index stays.
+	CutBelow(index uint64) error
+	// Reset drops every entry and leaves a stand-in at index that bears term: GetLog finds it, and the next entry that
+	// can be stored is index+1.
+	Reset(index, term uint64) error
+	// Bytes is about how much the entries take on disk.
+	Bytes() int64
+}
+
+// Transport carries the group's messages. What is sent to LocalAddr arrives at its own Consumer. Raft closes it at
+// shutdown if it has a Close method.
+type Transport interface {
+	raft.Transport
+	raft.WithPreVote
+}

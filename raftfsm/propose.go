@@ -1,0 +1,54 @@
+package raftfsm
+
+import (
+	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/engine"
+)
+
+// Proposal is a batch on its way through the log. The caller owns and pools it; between Propose and Done it is the
+// group's.
+type Proposal struct {
+	// Batch is what is proposed. It may be empty: then it is a barrier that costs an entry.
+	Batch *engine.Batch
+	// Loop names the event loop, for the entry's origin.
+	Loop uint32
+	// Done is called exactly once: with nil by the goroutine that applies, right after the replies are complete, or with
+	// an error by another; never from within Propose, unless the group is closed. It must not wait for the group, and
+	// after it the group uses neither the proposal nor its Replies any more. After ErrIndeterminate, though, Raft may
+	// still read the entry's bytes: drop the batch then, do not Reset it for its next use.
+	Done func(p *Proposal, err error)
+}
+
+// Propose stamps the batch's entry, registers it and hands it to Raft. It never waits. This is the only place that
+// calls raft.Apply.
+func (g *Group) Propose(p *Proposal) {
+	now, since := g.clock.read(g.opts.Engine.Clock())
+	number, err := uint64(0), ErrNotLeader
+	if g.raft.State() == raft.Leader {
+		number, err = g.inFlight.add(p, since)
+	}
+	if err != nil {
+		if !g.inFlight.refuse(p, err) {
+			p.Done(p, ErrClosed)
+		}
+		wakeUp(g.wakeReaper)
+		return
+	}
+	entry := p.Batch.Seal(engine.Header{
+		Clock:  now,
+		Seed:   g.opts.Random(),
+		Origin: engine.Origin{Node: g.opts.Node, Loop: p.Loop, Group: g.opts.Group, Batch: number},
+	})
+	future := g.raft.Apply(entry, 0)
+	// From here on p may be done already, and in use again.
+	g.inFlight.handedOver(number, future)
+}
+
+// wakeUp fills a channel of one place.
+func wakeUp(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

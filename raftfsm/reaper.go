@@ -1,0 +1,72 @@
+package raftfsm
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// reap answers what the FSM does not: proposals that were refused, those whose entry Raft has given up, and those that
+// take too long. In the normal case it has nothing to do, and nothing wakes it for a batch.
+func (g *Group) reap() {
+	ticker := time.NewTicker(max(g.opts.Timeouts.Stuck/2, time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-g.wakeReaper:
+		case <-g.stop:
+			return
+		}
+		g.reapOnce()
+	}
+}
+
+func (g *Group) reapOnce() {
+	for _, r := range g.inFlight.takeRefused() {
+		r.proposal.Done(r.proposal, r.err)
+	}
+	_, now := g.clock.read(0)
+	stuck := now - g.opts.Timeouts.Stuck
+	if g.raft.State() != raft.Leader {
+		stuck = math.MaxInt64
+	}
+	g.inFlight.ask(stuck, g.stuck)
+	expired := g.inFlight.expire(now - g.opts.Timeouts.Proposal)
+	if len(expired) == 0 {
+		return
+	}
+	err := fmt.Errorf("%w: not committed within %v", ErrIndeterminate, g.opts.Timeouts.Proposal)
+	for _, p := range expired {
+		p.Done(p, err)
+	}
+}
+
+// askFutures waits for the answers of Raft that the reaper wants to know, one after the other: Raft answers in about the
+// order in which it was asked, and has answered all before it stops (Close waits for that).
+func (g *Group) askFutures() {
+	for {
+		select {
+		case q := <-g.stuck:
+			err := q.future.Error()
+			if p := g.inFlight.take(q.number); p != nil {
+				p.Done(p, proposalError(err))
+			}
+		case <-g.stop:
+			return
+		}
+	}
+}
+
+// answerAll answers whatever is left, once Raft has stopped.
+func (g *Group) answerAll(err error) {
+	g.inFlight.finish()
+	for _, p := range g.inFlight.expire(math.MaxInt64) {
+		p.Done(p, err)
+	}
+	for _, r := range g.inFlight.takeRefused() {
+		r.proposal.Done(r.proposal, r.err)
+	}
+}

@@ -1,0 +1,47 @@
+package raftfsm
+
+import "github.com/hashicorp/raft"
+
+// Stats is the group's state for operators.
+type Stats struct {
+	State    string // Follower, Candidate, Leader or Shutdown
+	LeaderID raft.ServerID
+	Leader   raft.ServerAddress // empty if no leader is known
+	Servers  []raft.Server      // the latest configuration, which may not be committed yet
+
+	Term      uint64
+	LastIndex uint64 // of the log
+	Committed uint64
+	Applied   uint64 // by the engine; Raft's own count runs ahead
+	Durable   uint64 // A, the index of the last checkpoint; 0 if there is none
+	InFlight  int    // batches
+	LogBytes  int64
+}
+
+// Stats takes a look at the group.
+func (g *Group) Stats() Stats {
+	address, id := g.raft.LeaderWithID()
+	durable, _, _, _, _ := g.opts.Engine.Durable()
+	s := Stats{
+		State:     g.raft.State().String(),
+		LeaderID:  id,
+		Leader:    address,
+		Term:      g.raft.CurrentTerm(),
+		LastIndex: g.raft.LastIndex(),
+		Committed: g.raft.CommitIndex(),
+		Applied:   g.opts.Engine.AppliedIndex(),
+		Durable:   durable,
+		InFlight:  g.inFlight.len(),
+		LogBytes:  g.opts.Log.Bytes(),
+	}
+	if f := g.raft.GetConfiguration(); f.Error() == nil {
+		s.Servers = f.Configuration().Servers
+	}
+	return s
+}
+
+// State is whether this replica leads, follows, stands or has stopped.
+func (g *Group) State() raft.RaftState { return g.raft.State() }
+
+// Leader is the known leader, both empty if there is none.
+func (g *Group) Leader() (raft.ServerAddress, raft.ServerID) { return g.raft.LeaderWithID() }

@@ -1,0 +1,399 @@
+package raftfsm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
+
+	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/engine/reply"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// twinDisk is what of a twin engine survives a restart.
+type twinDisk struct {
+	mu            sync.Mutex
+	ok            bool
+	index, term   uint64
+	configuration []byte
+	configIndex   uint64
+	state         []string
+	clock         int64
+}
+
+// twinEngine is a state machine whose state is the list of the commands it ran. It answers each command with the
+// number of commands so far.
+type twinEngine struct {
+	disk *twinDisk
+
+	mu      sync.Mutex
+	state   []string
+	applied uint64
+	clock   int64
+	calls   []applied
+	open    int // checkpoints begun, neither committed nor cancelled
+	given   int // epochs given back
+
+	onApply    func(index uint64, b *engine.Batch) error // before anything is done
+	onPrefetch func(entry []byte)
+	onCommit   func() error
+	events     *trace
+}
+
+type applied struct {
+	index     uint64
+	withBatch bool
+}
+
+func openTwin(disk *twinDisk) *twinEngine {
+	return &twinEngine{disk: disk, state: slices.Clone(disk.state), applied: disk.index, clock: disk.clock, events: &trace{}}
+}
+
+func (e *twinEngine) Apply(index, _ uint64, entry []byte, b *engine.Batch) error {
+	if e.onApply != nil {
+		if err := e.onApply(index, b); err != nil {
+			return err
+		}
+	}
+	h, commands, err := engine.DecodeHeader(entry)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if index <= e.applied {
+		return fmt.Errorf("entry %d comes again after %d", index, e.applied)
+	}
+	e.clock = max(e.clock, h.Clock)
+	for i := 0; len(commands) > 0; i++ {
+		var args [][]byte
+		if _, args, commands, err = engine.NextCommand(commands, nil); err != nil {
+			return err
+		}
+		e.state = append(e.state, string(bytes.Join(args, []byte(" "))))
+		if b != nil {
+			b.Replies.Begin(i).Int(int64(len(e.state)))
+			b.Replies.End(i)
+		}
+	}
+	e.applied = index
+	e.calls = append(e.calls, applied{index, b != nil})
+	return nil
+}
+
+func (e *twinEngine) Prefetch(entry []byte) {
+	if e.onPrefetch != nil {
+		e.onPrefetch(entry)
+	}
+}
+
+func (e *twinEngine) AppliedIndex() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.applied
+}
+
+func (e *twinEngine) Clock() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.clock
+}
+
+func (e *twinEngine) Durable() (index, term uint64, configuration []byte, configurationIndex uint64, ok bool) {
+	d := e.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.index, d.term, d.configuration, d.configIndex, d.ok
+}
+
+func (e *twinEngine) BeginCheckpoint() (Checkpoint, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.open > 0 {
+		return nil, errors.New("a checkpoint is under way")
+	}
+	e.open++
+	e.events.add("begin")
+	return &twinCheckpoint{engine: e, state: slices.Clone(e.state), applied: e.applied, clock: e.clock}, nil
+}
+
+func (e *twinEngine) commands() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.state)
+}
+
+func (e *twinEngine) appliedCalls() []applied {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.calls)
+}
+
+type twinCheckpoint struct {
+	engine  *twinEngine
+	state   []string
+	applied uint64
+	clock   int64
+	ended   bool
+}
+
+func (c *twinCheckpoint) Commit(index, term uint64, configuration []byte, configurationIndex uint64) error {
+	e := c.engine
+	if e.onCommit != nil {
+		if err := e.onCommit(); err != nil {
+			return err
+		}
+	}
+	e.disk.mu.Lock()
+	defer e.disk.mu.Unlock()
+	d := e.disk
+	d.ok, d.index, d.term, d.configuration, d.configIndex = true, index, term, configuration, configurationIndex
+	d.state, d.clock = c.state, c.clock
+	e.events.add("commit")
+	c.end(false)
+	return nil
+}
+
+func (c *twinCheckpoint) Cancel() { c.end(true) }
+
+func (c *twinCheckpoint) end(back bool) {
+	c.engine.mu.Lock()
+	defer c.engine.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.ended = true
+	c.engine.open--
+	if back {
+		c.engine.given++
+	}
+}
+
+// trace records events in their order.
+type trace struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (t *trace) add(e string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events = append(t.events, e)
+}
+
+func (t *trace) take() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.events
+	t.events = nil
+	return e
+}
+
+// memoryLog is a Log over the library's in-memory store. Like the real one it copies what it stores.
+type memoryLog struct {
+	*raft.InmemStore
+	events  *trace
+	onStore func([]*raft.Log) error
+}
+
+func newMemoryLog() *memoryLog { return &memoryLog{InmemStore: raft.NewInmemStore(), events: &trace{}} }
+
+func (m *memoryLog) StoreLog(l *raft.Log) error { return m.StoreLogs([]*raft.Log{l}) }
+
+func (m *memoryLog) StoreLogs(logs []*raft.Log) error {
+	if m.onStore != nil {
+		if err := m.onStore(logs); err != nil {
+			return err
+		}
+	}
+	copies := make([]*raft.Log, len(logs))
+	for i, l := range logs {
+		c := *l
+		c.Data = slices.Clone(l.Data)
+		copies[i] = &c
+	}
+	m.events.add("store")
+	return m.InmemStore.StoreLogs(copies)
+}
+
+func (m *memoryLog) CutBelow(index uint64) error {
+	m.events.add(fmt.Sprintf("cut below %d", index))
+	first, _ := m.FirstIndex()
+	if first == 0 || index <= first {
+		return nil
+	}
+	return m.InmemStore.DeleteRange(first, index-1)
+}
+
+func (m *memoryLog) Reset(index, term uint64) error {
+	m.events.add(fmt.Sprintf("reset at %d term %d", index, term))
+	m.InmemStore = raft.NewInmemStore()
+	return m.InmemStore.StoreLog(&raft.Log{Index: index, Term: term, Type: raft.LogNoop})
+}
+
+func (m *memoryLog) Bytes() int64 { return 0 }
+
+// node is one replica with everything that survives its restart.
+type node struct {
+	t      testing.TB
+	disk   *twinDisk
+	log    *memoryLog
+	stable *MemoryStable
+	engine *twinEngine
+	group  *Group
+	opts   Options
+	fatal  atomic.Pointer[error]
+}
+
+var timesOut = Timeouts{Heartbeat: 60 * time.Millisecond, Lease: 40 * time.Millisecond, Commit: 5 * time.Millisecond,
+	Stuck: 20 * time.Millisecond}
+
+// never is for tests in which no time-out may be what makes them pass.
+var never = Timeouts{Heartbeat: time.Hour, Lease: time.Hour / 2, Stuck: 10 * time.Millisecond, Proposal: time.Hour}
+
+func newNode(t testing.TB, id string) *node {
+	n := &node{t: t, disk: &twinDisk{}, log: newMemoryLog(), stable: NewMemoryStable()}
+	n.opts = Options{
+		ID:        raft.ServerID(id),
+		Group:     7,
+		Node:      99,
+		Bootstrap: []raft.Server{{ID: raft.ServerID(id), Address: raft.ServerAddress(id)}},
+		Clock:     time.Now,
+		Random:    func() uint64 { return 4 },
+		Timeouts:  never,
+		Fatal:     func(err error) { n.fatal.Store(&err) },
+	}
+	n.fresh()
+	return n
+}
+
+// fresh gives the node the engine of a new process.
+func (n *node) fresh() {
+	n.engine = openTwin(n.disk)
+	n.log.events = n.engine.events
+	n.opts.Node++
+	n.opts.Engine, n.opts.Log, n.opts.Stable = n.engine, n.log, n.stable.Group(7)
+	n.opts.Transport = NewLoopback(raft.ServerAddress(n.opts.ID))
+	n.opts.Sync = func() error { n.engine.events.add("sync"); return nil }
+}
+
+func (n *node) tryOpen() error {
+	g, err := Open(n.opts)
+	n.group = g
+	return err
+}
+
+func (n *node) open() *node {
+	n.t.Helper()
+	if err := n.tryOpen(); err != nil {
+		n.t.Fatal(err)
+	}
+	return n
+}
+
+func (n *node) ready() *node {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := n.group.WaitReady(ctx); err != nil {
+		n.t.Fatal(err)
+	}
+	return n
+}
+
+func (n *node) close() *node {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := n.group.Close(ctx); err != nil {
+		n.t.Fatal(err)
+	}
+	return n
+}
+
+// outcome is what became of a proposal.
+type outcome struct {
+	p       *Proposal
+	replies *recorded
+	done    chan error
+	times   atomic.Int32
+}
+
+var row = &command.Command{Name: "SET"}
+
+func (n *node) propose(commands ...string) *outcome {
+	o := &outcome{done: make(chan error, 4), replies: &recorded{}}
+	b := &engine.Batch{Replies: o.replies}
+	for _, c := range commands {
+		b.AddWrite(row, 0, [][]byte{[]byte(c)})
+	}
+	o.p = &Proposal{Batch: b, Done: func(p *Proposal, err error) {
+		o.times.Add(1)
+		o.replies.freeze()
+		o.done <- err
+	}}
+	n.group.Propose(o.p)
+	return o
+}
+
+func (o *outcome) wait(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-o.done:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("the proposal is not done")
+		return nil
+	}
+}
+
+// recorded takes a batch's replies; one that comes after Done is kept apart.
+type recorded struct {
+	reply.Writer
+	mu     sync.Mutex
+	ints   []int64
+	late   int
+	frozen bool
+}
+
+func (r *recorded) Begin(int) reply.Writer { return r }
+func (r *recorded) End(int)                {}
+
+func (r *recorded) Int(n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.frozen {
+		r.late++
+		return
+	}
+	r.ints = append(r.ints, n)
+}
+
+func (r *recorded) freeze() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.frozen = true
+}
+
+// eventually waits for a condition that other goroutines bring about.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never came: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}

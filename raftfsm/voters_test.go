@@ -1,0 +1,222 @@
+package raftfsm
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+var errNoWay = errors.New("the network is down")
+
+// network connects replicas in memory and knows what goes wrong between them.
+type network struct {
+	mu      sync.Mutex
+	cut     map[raft.ServerAddress]bool
+	hold    raft.ServerAddress // whose entries are held up
+	deliver bool               // whether they arrive: then it is the answers that are held up
+	release chan struct{}
+}
+
+// wire is one replica's end. It has no pipelines, so that every message goes through AppendEntries.
+type wire struct {
+	*raft.InmemTransport
+	net *network
+}
+
+func (w *wire) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}
+
+func (w *wire) isCut(to raft.ServerAddress) bool {
+	w.net.mu.Lock()
+	defer w.net.mu.Unlock()
+	return w.net.cut[to] || w.net.cut[w.LocalAddr()]
+}
+
+func (w *wire) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
+	a *raft.AppendEntriesResponse) error {
+	if w.isCut(to) {
+		return errNoWay
+	}
+	w.net.mu.Lock()
+	held, deliver, release := w.net.hold == w.LocalAddr() && len(q.Entries) > 0, w.net.deliver, w.net.release
+	w.net.mu.Unlock()
+	if !held {
+		return w.InmemTransport.AppendEntries(id, to, q, a)
+	}
+	if deliver {
+		_ = w.InmemTransport.AppendEntries(id, to, q, a)
+	}
+	<-release
+	return errNoWay
+}
+
+func (w *wire) RequestVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestVoteRequest,
+	a *raft.RequestVoteResponse) error {
+	if w.isCut(to) {
+		return errNoWay
+	}
+	return w.InmemTransport.RequestVote(id, to, q, a)
+}
+
+func (w *wire) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestPreVoteRequest,
+	a *raft.RequestPreVoteResponse) error {
+	if w.isCut(to) {
+		return errNoWay
+	}
+	return w.InmemTransport.RequestPreVote(id, to, q, a)
+}
+
+func (n *network) holdEntriesOf(who raft.ServerAddress, deliver bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hold, n.deliver, n.release = who, deliver, make(chan struct{})
+}
+
+func (n *network) isolate(who raft.ServerAddress) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut[who] = true
+}
+
+func (n *network) heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.cut)
+	n.hold = ""
+	close(n.release)
+}
+
+// threeVoters opens a group of three and returns its leader and the others.
+func threeVoters(t *testing.T) (net *network, leader *node, others []*node) {
+	net = &network{cut: make(map[raft.ServerAddress]bool)}
+	var servers []raft.Server
+	var nodes []*node
+	var wires []*wire
+	for _, id := range []string{"a", "b", "c"} {
+		servers = append(servers, raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
+		_, inner := raft.NewInmemTransportWithTimeout(raft.ServerAddress(id), time.Second)
+		wires = append(wires, &wire{inner, net})
+	}
+	for i, s := range servers {
+		for _, w := range wires {
+			wires[i].Connect(w.LocalAddr(), w.InmemTransport)
+		}
+		n := newNode(t, string(s.ID))
+		n.opts.Node = uint64(1000 * (i + 1))
+		n.opts.Bootstrap = servers
+		n.opts.Timeouts = timesOut
+		n.opts.Timeouts.Stuck = time.Hour // what wakes the reaper is the loss of leadership
+		n.opts.Transport = wires[i]
+		nodes = append(nodes, n.open())
+	}
+	t.Cleanup(func() {
+		for _, n := range nodes {
+			n.close()
+		}
+	})
+	eventually(t, "a leader", func() bool {
+		i := slices.IndexFunc(nodes, func(n *node) bool { return n.group.CanRead() })
+		if i >= 0 {
+			leader = nodes[i]
+			others = append(slices.Clone(nodes[:i]), nodes[i+1:]...)
+		}
+		return i >= 0
+	})
+	return net, leader, others
+}
+
+// held proposes at a leader whose entries are held up. Leadership may be lost before, on a slow machine.
+func held(t *testing.T, deliver bool) (net *network, leader *node, others []*node, o *outcome) {
+	t.Helper()
+	for {
+		net, leader, others = threeVoters(t)
+		net.holdEntriesOf(raft.ServerAddress(leader.opts.ID), deliver)
+		o = leader.propose("doubtful")
+		eventually(t, "the entry is stored, or refused", func() bool {
+			return o.times.Load() > 0 || leader.has("doubtful") &&
+				(!deliver || others[0].has("doubtful") && others[1].has("doubtful"))
+		})
+		if o.times.Load() == 0 {
+			net.isolate(raft.ServerAddress(leader.opts.ID))
+			return net, leader, others, o
+		}
+		net.heal()
+	}
+}
+
+// has says whether a node's log holds an entry with the command.
+func (n *node) has(command string) bool {
+	first, _ := n.log.FirstIndex()
+	last, _ := n.log.LastIndex()
+	for i := first; i <= last; i++ {
+		var l raft.Log
+		if n.log.GetLog(i, &l) == nil && l.Type == raft.LogCommand &&
+			slices.Equal(l.Data[len(l.Data)-len(command):], []byte(command)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *node) stateIs(state ...string) func() bool {
+	return func() bool { return slices.Equal(n.engine.commands(), state) }
+}
+
+func TestLostLeadershipOfAnEntryThatIsCommittedLater(t *testing.T) {
+	net, leader, others, o := held(t, true)
+	if err := o.wait(t); !errors.Is(err, ErrIndeterminate) || !errors.Is(err, raft.ErrLeadershipLost) {
+		t.Fatal(err)
+	}
+	if leader.group.CanRead() {
+		t.Fatal("a leader without its followers serves")
+	}
+	for _, n := range others {
+		eventually(t, "the others commit it", n.stateIs("doubtful"))
+	}
+	net.heal()
+	eventually(t, "the old leader applies it", leader.stateIs("doubtful"))
+	for _, c := range leader.engine.appliedCalls() {
+		if c.withBatch {
+			t.Fatal("applied with the batch that was given back")
+		}
+	}
+	o.once(t)
+}
+
+func TestLostLeadershipOfAnEntryThatIsNeverCommitted(t *testing.T) {
+	net, leader, others, o := held(t, false)
+	if err := o.wait(t); !errors.Is(err, ErrIndeterminate) {
+		t.Fatal(err)
+	}
+	refused := leader.propose("elsewhere")
+	if err := refused.wait(t); !errors.Is(err, ErrNotLeader) {
+		t.Fatal(err)
+	}
+	var certain *outcome
+	eventually(t, "the others go on", func() bool {
+		for _, n := range others {
+			if n.group.CanRead() {
+				certain = n.propose("certain")
+				return certain.wait(t) == nil
+			}
+		}
+		return false
+	})
+	net.heal()
+	eventually(t, "the old leader follows", func() bool {
+		return slices.Contains(leader.engine.commands(), "certain") && !leader.has("doubtful")
+	})
+	for _, n := range append(others, leader) {
+		eventually(t, "all agree", n.stateIs(others[0].engine.commands()...))
+		if slices.Contains(n.engine.commands(), "doubtful") || slices.Contains(n.engine.commands(), "elsewhere") {
+			t.Fatal(n.engine.commands())
+		}
+	}
+	o.once(t)
+	refused.once(t)
+}

@@ -1,0 +1,83 @@
+package server
+
+import (
+	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/engine/reply"
+	"github.com/larder-db/larder/raftfsm"
+	"github.com/larder-db/larder/server/resp"
+)
+
+// batch is what one loop proposes as one log entry: the commands of all connections that were ready in a turn, and
+// whose they are. While it is in flight the goroutine that applies writes the replies into out, one behind the other;
+// the loop hands them to the sessions when it has come back.
+type batch struct {
+	proposal raftfsm.Proposal
+	commands engine.Batch
+	loop     *loop
+	notes    []note
+	out      resp.Writer
+	err      error
+	complete func() // posts to the loop; made once
+}
+
+// note says whose a call is.
+type note struct {
+	session *session
+	entry   *entry
+	resp3   bool
+	failed  bool
+	silent  bool // the reply is not wanted (CLIENT REPLY)
+	end     int  // where the reply ends in out
+}
+
+// Bounds of a batch: at this size it is sealed in the middle of a turn, or sessions wait.
+const (
+	batchBytes = 1 << 20
+	batchCalls = 16384
+	keepBytes  = 4 << 20 // buffers beyond are not kept for the next use
+)
+
+func newBatch(l *loop) *batch {
+	b := &batch{loop: l}
+	b.commands.Replies = b
+	b.proposal = raftfsm.Proposal{Batch: &b.commands, Loop: uint32(l.id), Done: b.done}
+	b.complete = func() { l.completed(b) }
+	return b
+}
+
+// Begin implements engine.Replies.
+func (b *batch) Begin(i int) reply.Writer {
+	b.out.RESP3 = b.notes[i].resp3
+	b.out.ResetErrors()
+	return &b.out
+}
+
+// End implements engine.Replies.
+func (b *batch) End(i int) {
+	b.notes[i].end = len(b.out.Buf)
+	if b.out.Errors() > 0 {
+		b.notes[i].failed = true
+		b.loop.server.errors.count(b.out.ErrorCode())
+	}
+}
+
+// done is the proposal's Done: on the goroutine that applied, or the reaper's.
+func (b *batch) done(_ *raftfsm.Proposal, err error) {
+	b.err = err
+	b.loop.loop.Post(b.complete)
+}
+
+func (b *batch) full() bool {
+	return b.commands.Size() >= batchBytes || len(b.notes) >= batchCalls
+}
+
+// reset makes the batch ready for its next use.
+func (b *batch) reset() {
+	b.commands.Reset(keepBytes)
+	clear(b.notes)
+	b.notes = b.notes[:0]
+	b.err = nil
+	if b.out.Buf = b.out.Buf[:0]; cap(b.out.Buf) > keepBytes {
+		b.out.Buf = nil
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !darwin
+
+package config
+
+func systemMemory() (int64, error) { return 0, errNoMemory }

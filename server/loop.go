@@ -1,0 +1,169 @@
+package server
+
+import (
+	"errors"
+
+	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/raftfsm"
+	"github.com/larder-db/larder/server/resp"
+	"github.com/larder-db/larder/server/transport"
+)
+
+// loop is what the server keeps for each event loop. All of it belongs to the loop's goroutine.
+type loop struct {
+	server *Server
+	loop   *transport.Loop
+	id     int
+
+	reader  *engine.Reader
+	reading bool // the shared lock is held, for a run of reads of one session
+	open    *batch
+	free    []*batch
+	flight  int        // batches proposed and not done
+	stalled []*session // sessions that wait for room in a batch
+	seed    uint64
+	out     resp.Writer // replies of reads and of the server's own commands
+
+	stats    []commandStat // by entry.id
+	sessions map[uint64]*session
+	nobody   *session // whose replies nobody waits for
+}
+
+// commandStat counts one command's calls on one loop.
+type commandStat struct {
+	calls, failed, rejected uint64
+	micros                  uint64
+}
+
+// relaxedFlight is how many batches of a loop may be in flight when entries need not be synced before they are
+// acknowledged.
+const relaxedFlight = 4
+
+func (l *loop) allowed() int {
+	if l.server.always.Load() {
+		return 1
+	}
+	return relaxedFlight
+}
+
+// batch is the open batch, with room for one more call; nil if there is none now.
+func (l *loop) batch() *batch {
+	if l.open != nil && l.open.full() {
+		l.seal()
+		if l.open != nil {
+			return nil
+		}
+	}
+	if l.open == nil {
+		if n := len(l.free); n > 0 {
+			l.open, l.free = l.free[n-1], l.free[:n-1]
+		} else {
+			l.open = newBatch(l)
+		}
+	}
+	return l.open
+}
+
+// seal proposes the open batch, if enough of the earlier ones are done.
+func (l *loop) seal() {
+	b := l.open
+	if b == nil || len(b.notes) == 0 || l.flight >= l.allowed() || l.server.node.holdWrites() {
+		return
+	}
+	if b.commands.Writes() == 0 {
+		if l.flight > 0 { // only reads that follow writes in flight: they wait for those, not for an entry
+			return
+		}
+		if l.answerReads(b) {
+			return
+		}
+	}
+	l.open = nil
+	l.flight++
+	l.server.node.group.Propose(&b.proposal)
+}
+
+// answerReads answers a batch of reads alone at once. It returns false if one of them needs an entry.
+func (l *loop) answerReads(b *batch) bool {
+	l.beginRead()
+	defer l.endRead()
+	for i, c := range b.commands.Calls() {
+		outcome, err := l.reader.Do(c.Row, c.DB, c.Args, b.Begin(i))
+		b.End(i)
+		if err != nil || outcome != engine.Answered {
+			b.out.Buf = b.out.Buf[:0]
+			return false
+		}
+	}
+	l.open = nil
+	l.flight++ // completed takes it back
+	l.loop.Post(b.complete)
+	return true
+}
+
+// turnEnd is called when every ready connection was read.
+func (l *loop) turnEnd() { l.seal() }
+
+// completed takes a batch back, hands out its replies and lets waiting sessions go on.
+func (l *loop) completed(b *batch) {
+	l.flight--
+	start := 0
+	for i := range b.notes {
+		n := &b.notes[i]
+		if b.err != nil {
+			n.session.answered(errorReply(b.err))
+			continue
+		}
+		if n.failed {
+			l.stats[n.entry.id].failed++
+		}
+		reply := b.out.Buf[start:n.end]
+		start = n.end
+		if n.silent {
+			reply = nil
+		}
+		n.session.answered(reply)
+	}
+	for i := range b.notes {
+		b.notes[i].session.goOn()
+	}
+	if errors.Is(b.err, raftfsm.ErrIndeterminate) {
+		return // Raft may still read the entry's bytes
+	}
+	b.reset()
+	l.free = append(l.free, b)
+	stalled := l.stalled
+	l.stalled = nil
+	for _, s := range stalled {
+		s.stalled = false
+		s.goOn()
+	}
+}
+
+// errorReply words what became of a batch that was not applied, or may not have been.
+func errorReply(err error) []byte {
+	switch {
+	case errors.Is(err, raftfsm.ErrIndeterminate):
+		return []byte("-INDETERMINATE the outcome of this command is not known: it may or may not have been applied\r\n")
+	case errors.Is(err, raftfsm.ErrNotLeader):
+		return []byte("-CLUSTERDOWN this node does not lead the shard\r\n")
+	case errors.Is(err, raftfsm.ErrClosed):
+		return []byte("-ERR the server is shutting down\r\n")
+	}
+	return []byte("-TRYAGAIN " + err.Error() + "\r\n")
+}
+
+func (l *loop) beginRead() {
+	if !l.reading {
+		l.reading = true
+		l.seed++
+		l.reader.Begin(l.server.node.group.Now(), l.server.node.random(), l.server.lfuPolicy())
+	}
+}
+
+func (l *loop) endRead() {
+	if l.reading {
+		l.reading = false
+		l.reader.End()
+	}
+}

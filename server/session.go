@@ -1,0 +1,484 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/server/config"
+	"github.com/larder-db/larder/server/resp"
+	"github.com/larder-db/larder/server/transport"
+)
+
+// session is one client's side of the conversation. It belongs to its loop.
+//
+// Replies leave in the order of the commands. A command is finished in one of three ways: at once (reads of what is
+// in memory, the server's own commands), with its batch (writes, and reads behind unfinished writes), or by a worker
+// (reads that need the store or take long). While a worker is at it, and where a command has to wait for those before
+// it, the session takes no further command: what has arrived stays in the parser, and reading is paused.
+type session struct {
+	conn   *transport.Conn
+	loop   *loop
+	server *Server
+	limits resp.Limits
+
+	db            int
+	resp3         bool
+	authenticated bool
+	closed        bool
+	stalled       bool // waits in loop.stalled for room in a batch
+	busy          bool // a worker is at the session's command
+	paused        bool // reading is paused by the session
+	ended         bool // the peer will send no more
+	inNext        bool
+
+	issued, finished uint64 // calls put into batches, and calls answered
+	held             []held
+	waiting          [][]byte // a command that was taken from the parser and has to wait
+
+	client clientInfo
+}
+
+// held is a reply that is ready and waits for those of earlier calls.
+type held struct {
+	after uint64 // session.finished at which its turn comes
+	bytes []byte
+}
+
+// clientInfo is what CLIENT shows and sets.
+type clientInfo struct {
+	name, libName, libVer string
+	since                 time.Time
+	lastCommand           *entry
+	noEvict, noTouch      bool
+	replyOff, replySkip   bool
+	skipNext              bool
+}
+
+// maxUnfinished bounds the calls of one connection that are in batches.
+const maxUnfinished = 65536
+
+// slowOutput is how much a peer may leave unread before its further commands wait.
+const slowOutput = 1 << 20
+
+func (srv *Server) newSession(c *transport.Conn) *session {
+	l := srv.loops[c.Loop().ID()]
+	v := srv.config.Load()
+	s := &session{conn: c, loop: l, server: srv, limits: resp.DefaultLimits()}
+	s.authenticated = v.RequirePass == ""
+	s.applyLimits(v)
+	s.client.since = c.Loop().Now()
+	l.sessions[c.ID()] = s
+	return s
+}
+
+func (s *session) applyLimits(v *config.Values) {
+	s.limits.MaxBulk = int(v.ProtoMaxBulkLen)
+	s.limits.QueryBuffer = v.ClientQueryBufferLimit
+	s.limits.Authenticated = s.authenticated
+}
+
+// Data implements transport.Handler.
+func (s *session) Data(*transport.Conn) { s.goOn() }
+
+// EOF implements transport.EOFHandler: what was asked is still answered.
+func (s *session) EOF(*transport.Conn) {
+	s.ended = true
+	s.goOn()
+}
+
+// Drained implements transport.DrainHandler.
+func (s *session) Drained(*transport.Conn) { s.goOn() }
+
+// Closed implements transport.Handler.
+func (s *session) Closed(c *transport.Conn, err error) {
+	s.closed = true
+	s.held, s.waiting = nil, nil
+	delete(s.loop.sessions, c.ID())
+}
+
+// goOn takes commands until there are none, or one has to wait.
+func (s *session) goOn() {
+	if s.inNext || s.closed {
+		return
+	}
+	s.inNext = true
+	s.take()
+	s.loop.endRead()
+	s.inNext = false
+	if s.conn.Closing() {
+		return
+	}
+	blocked := s.blocked() || s.waiting != nil
+	if blocked != s.paused {
+		s.paused = blocked
+		if blocked {
+			s.conn.PauseReading()
+		} else {
+			s.conn.ResumeReading()
+		}
+	}
+	if s.ended && !blocked && s.unfinished() == 0 {
+		s.conn.CloseAfterFlush()
+	}
+}
+
+// blocked says whether no further command may be taken now.
+func (s *session) blocked() bool {
+	return s.busy || s.stalled || s.unfinished() >= maxUnfinished || s.conn.OutputBuffered() > slowOutput
+}
+
+func (s *session) unfinished() uint64 { return s.issued - s.finished }
+
+func (s *session) take() {
+	for !s.conn.Closing() && !s.blocked() {
+		args := s.waiting
+		if args == nil {
+			var ok bool
+			var err error
+			args, ok, err = s.conn.Parser.Next(&s.limits)
+			if err != nil {
+				s.protocolError(err)
+				return
+			}
+			if !ok {
+				return
+			}
+		}
+		s.waiting = nil
+		if !s.execute(args) {
+			s.waiting = args
+			return
+		}
+	}
+}
+
+func (s *session) protocolError(err error) {
+	s.loop.endRead()
+	if s.unfinished() > 0 {
+		// Replies of what came before go first; nothing behind can be understood.
+		s.ended = true
+		s.conn.PauseReading()
+		s.hold(protocolReply(err))
+		s.conn.Parser.Reset()
+		return
+	}
+	s.conn.Write(protocolReply(err))
+	s.conn.CloseAfterFlush()
+}
+
+func protocolReply(err error) []byte {
+	if _, ok := err.(resp.ProtocolError); ok {
+		return []byte("-ERR " + err.Error() + "\r\n")
+	}
+	return nil
+}
+
+// hold puts a finished reply in its place behind the unfinished calls.
+func (s *session) hold(reply []byte) {
+	if s.unfinished() == 0 {
+		s.conn.Write(reply)
+		return
+	}
+	s.held = append(s.held, held{s.issued, bytes.Clone(reply)})
+}
+
+// answered takes the reply of the oldest unfinished call.
+func (s *session) answered(reply []byte) {
+	s.finished++
+	if s.closed {
+		return
+	}
+	s.conn.Write(reply)
+	for len(s.held) > 0 && s.held[0].after <= s.finished {
+		s.conn.Write(s.held[0].bytes)
+		s.held = s.held[1:]
+	}
+	s.checkOutput()
+}
+
+// checkOutput closes the connection of a client that leaves too much unread (client-output-buffer-limit).
+func (s *session) checkOutput() {
+	limit := s.server.config.Load().OutputLimits[config.ClassNormal].Hard
+	if limit > 0 && int64(s.conn.OutputBuffered()) > limit {
+		s.server.log.Warn("closing a client that reads its replies too slowly", "client", s.conn.ID(), "addr", addrOf(s.conn.RemoteAddr()), "unread_bytes", s.conn.OutputBuffered(), "limit_bytes", limit)
+		s.conn.Close()
+	}
+}
+
+// execute runs one command, or puts it on its way. It returns false if it has to wait and be given again.
+func (s *session) execute(args [][]byte) bool {
+	e := s.server.table.find(args[0])
+	if e == nil {
+		return s.reject(nil, unknownCommand(args))
+	}
+	if e.container() && len(args) > 1 {
+		sub := s.server.table.sub(e, args[1])
+		if sub == nil {
+			return s.reject(e, fmt.Sprintf("ERR unknown subcommand '%.128s'. Try %s HELP.", args[1], e.row.Name))
+		}
+		e = sub
+	}
+	row := e.row
+	if !row.ArityOK(len(args)) {
+		return s.reject(e, "ERR wrong number of arguments for '"+s.server.table.names[e.id]+"' command")
+	}
+	if !s.authenticated && row.Flags&command.NoAuth == 0 {
+		return s.reject(e, "NOAUTH Authentication required.")
+	}
+	s.client.lastCommand = e
+	switch {
+	case e.server != nil:
+		return s.serve(e, args)
+	case row.Flags&command.Write != 0:
+		if why := s.server.node.refuse(row); why != "" {
+			return s.reject(e, why)
+		}
+		return s.addWrite(e, args)
+	}
+	return s.read(e, args)
+}
+
+// reject answers a command that is not run.
+func (s *session) reject(e *entry, msg string) bool {
+	if e != nil {
+		s.loop.stats[e.id].rejected++
+	}
+	w := s.writer()
+	w.Error(msg)
+	s.server.errors.count(w.ErrorCode())
+	s.finish(w)
+	return true
+}
+
+func unknownCommand(args [][]byte) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "ERR unknown command '%.128s', with args beginning with: ", args[0])
+	for _, a := range args[1:] {
+		if b.Len() > 256 {
+			break
+		}
+		fmt.Fprintf(&b, "'%.*s' ", 128, a)
+	}
+	return b.String()
+}
+
+// writer is the loop's writer, empty, in the session's protocol.
+func (s *session) writer() *resp.Writer {
+	w := &s.loop.out
+	if cap(w.Buf) > keepBytes {
+		w.Buf = nil
+	}
+	w.Buf, w.RESP3 = w.Buf[:0], s.resp3
+	w.ResetErrors()
+	return w
+}
+
+// finish sends what was written to the writer, in its place.
+func (s *session) finish(w *resp.Writer) {
+	if s.client.replyOff || s.client.skipNext {
+		s.client.skipNext = false
+		w.Buf = w.Buf[:0]
+	}
+	s.hold(w.Buf)
+	s.checkOutput()
+}
+
+// serve runs one of the server's own commands.
+func (s *session) serve(e *entry, args [][]byte) bool {
+	if s.unfinished() > 0 && !e.server.Anytime {
+		return false
+	}
+	s.loop.endRead()
+	s.loop.stats[e.id].calls++
+	w := s.writer()
+	e.server.Run(s, args, w)
+	if s.busy { // a worker answers
+		return true
+	}
+	if w.Errors() > 0 {
+		s.loop.stats[e.id].failed++
+		s.server.errors.count(w.ErrorCode())
+	}
+	s.finish(w)
+	if s.client.replySkip {
+		s.client.replySkip, s.client.skipNext = false, true
+	}
+	return true
+}
+
+// silent says that the reply of the next call is not wanted (CLIENT REPLY).
+func (s *session) silent() bool { return s.client.replyOff || s.client.skipNext }
+
+func (s *session) addWrite(e *entry, args [][]byte) bool {
+	b := s.loop.batch()
+	if b == nil {
+		return s.stall()
+	}
+	s.loop.endRead()
+	b.commands.AddWrite(s.engineRow(e), s.db, args)
+	s.note(b, e)
+	return true
+}
+
+// engineRow is the row that the engine runs: a container's, which finds the subcommand itself.
+func (s *session) engineRow(e *entry) *command.Command { return e.row }
+
+func (s *session) note(b *batch, e *entry) {
+	s.loop.stats[e.id].calls++
+	b.notes = append(b.notes, note{session: s, entry: e, resp3: s.resp3, silent: s.silent()})
+	s.client.skipNext = false
+	s.issued++
+}
+
+// stall makes the session wait until a batch has room.
+func (s *session) stall() bool {
+	if !s.stalled {
+		s.stalled = true
+		s.loop.stalled = append(s.loop.stalled, s)
+	}
+	return false
+}
+
+// read answers a read at once where it can.
+func (s *session) read(e *entry, args [][]byte) bool {
+	long := e.row.Flags&command.LongRead != 0
+	if s.unfinished() > 0 {
+		if long {
+			return false
+		}
+		b := s.loop.batch()
+		if b == nil {
+			return s.stall()
+		}
+		s.loop.endRead()
+		b.commands.AddRead(s.engineRow(e), s.db, args)
+		s.note(b, e)
+		return true
+	}
+	if !s.server.node.group.CanRead() {
+		return s.reject(e, "CLUSTERDOWN the shard has no leader")
+	}
+	if long {
+		s.loop.stats[e.id].calls++
+		s.detach(e, args)
+		return true
+	}
+	s.loop.beginRead()
+	w := s.writer()
+	outcome, err := s.loop.reader.Do(e.row, s.db, args, w)
+	if err != nil {
+		s.loop.endRead()
+		s.server.node.fatal(fmt.Errorf("the data cannot be read: %w", err))
+		return s.reject(e, "ERR the data cannot be read")
+	}
+	switch outcome {
+	case engine.Cold:
+		s.loop.stats[e.id].calls++
+		s.detach(e, args)
+		return true
+	case engine.Due:
+		return s.readBehindExpiry(e, args)
+	}
+	s.loop.stats[e.id].calls++
+	if w.Errors() > 0 {
+		s.loop.stats[e.id].failed++
+		s.server.errors.count(w.ErrorCode())
+	}
+	s.finish(w)
+	return true
+}
+
+// readBehindExpiry has the log delete the command's keys whose time has come, and runs the read behind it.
+func (s *session) readBehindExpiry(e *entry, args [][]byte) bool {
+	b := s.loop.batch()
+	if b == nil {
+		return s.stall()
+	}
+	s.loop.endRead()
+	if at, err := e.row.KeyPositions(args, nil); err == nil && len(at) > 0 {
+		b.commands.AddWrite(s.server.expireRow, s.db, expireArgs(at, args))
+		b.notes = append(b.notes, note{session: s.loop.nobody, entry: s.server.expireEntry})
+	}
+	b.commands.AddRead(s.engineRow(e), s.db, args)
+	s.note(b, e)
+	return true
+}
+
+func expireArgs(at []int, args [][]byte) [][]byte {
+	out := [][]byte{[]byte(expireCommand)}
+	for _, i := range at {
+		out = append(out, args[i])
+	}
+	return out
+}
+
+// detach has a worker answer a read that may wait for the disk or take long.
+func (s *session) detach(e *entry, args [][]byte) {
+	s.loop.endRead()
+	args = cloneArgs(args)
+	db, resp3 := s.db, s.resp3
+	node, lfu := s.server.node, s.server.lfuPolicy()
+	var due bool
+	var err error
+	w := &resp.Writer{RESP3: resp3}
+	s.work(func() {
+		due, err = node.engine.Detached(e.row, db, args, node.group.Now(), node.random(), lfu, w)
+	}, func() {
+		switch {
+		case err != nil:
+			node.fatal(fmt.Errorf("the data cannot be read: %w", err))
+			s.reject(e, "ERR the data cannot be read")
+		case due:
+			if !s.readBehindExpiry(e, args) {
+				s.waiting = args
+			}
+		default:
+			if w.Errors() > 0 {
+				s.loop.stats[e.id].failed++
+				s.server.errors.count(w.ErrorCode())
+			}
+			if s.silent() {
+				s.client.skipNext = false
+				return
+			}
+			s.conn.WriteOwned(w.Buf)
+			s.checkOutput()
+		}
+	})
+}
+
+// work runs do on a worker and then finish on the loop; the session takes no command meanwhile. finish writes the
+// reply by s.conn.Write, or by s.finish with a writer.
+func (s *session) work(do, finish func()) {
+	s.busy = true
+	s.server.workers.run(func() {
+		do()
+		s.loop.loop.Post(func() {
+			s.busy = false
+			if s.closed {
+				return
+			}
+			finish()
+			s.goOn()
+		})
+	})
+}
+
+func cloneArgs(args [][]byte) [][]byte {
+	n := 0
+	for _, a := range args {
+		n += len(a)
+	}
+	buf := make([]byte, 0, n)
+	out := make([][]byte, len(args))
+	for i, a := range args {
+		at := len(buf)
+		buf = append(buf, a...)
+		out[i] = buf[at:len(buf):len(buf)]
+	}
+	return out
+}

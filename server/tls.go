@@ -1,0 +1,73 @@
+package server
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/larder-db/larder/server/config"
+)
+
+// tlsConfig makes the TLS side of the configuration, with Redis's directives.
+func tlsConfig(v *config.Values) (*tls.Config, error) {
+	t := v.TLS
+	if t.CertFile == "" || t.KeyFile == "" {
+		return nil, errors.New("tls-port needs tls-cert-file and tls-key-file")
+	}
+	cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls-cert-file and tls-key-file cannot be used: %w", err)
+	}
+	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	versions := map[string]uint16{"TLSv1": tls.VersionTLS10, "TLSv1.1": tls.VersionTLS11, "TLSv1.2": tls.VersionTLS12, "TLSv1.3": tls.VersionTLS13}
+	for i, name := range t.Versions() {
+		n := versions[name]
+		if i == 0 {
+			c.MinVersion, c.MaxVersion = n, n
+		}
+		c.MinVersion, c.MaxVersion = min(c.MinVersion, n), max(c.MaxVersion, n)
+	}
+	if t.AuthClients == config.TLSAuthNo {
+		return c, nil
+	}
+	if c.ClientCAs, err = clientCAs(t); err != nil {
+		return nil, err
+	}
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	if t.AuthClients == config.TLSAuthOptional {
+		c.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	return c, nil
+}
+
+// clientCAs reads the authorities that client certificates must come from.
+func clientCAs(t config.TLS) (*x509.CertPool, error) {
+	var files []string
+	if t.CACertFile != "" {
+		files = append(files, t.CACertFile)
+	}
+	if t.CACertDir != "" {
+		list, err := filepath.Glob(filepath.Join(t.CACertDir, "*"))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, list...)
+	}
+	if len(files) == 0 {
+		return nil, errors.New("tls-auth-clients needs tls-ca-cert-file or tls-ca-cert-dir; or set tls-auth-clients no")
+	}
+	pool := x509.NewCertPool()
+	for _, f := range files {
+		pem, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("a CA certificate cannot be read: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(pem) && t.CACertDir == "" {
+			return nil, fmt.Errorf("%s holds no certificate", f)
+		}
+	}
+	return pool, nil
+}

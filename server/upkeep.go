@@ -1,0 +1,226 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/engine/reply"
+	"github.com/larder-db/larder/raftfsm"
+)
+
+// checkpoints is what is known of the shard's checkpoints.
+type checkpoints struct {
+	wanted    chan struct{} // a nudge to look again at once
+	failing   atomic.Bool   // the last one failed
+	expireOff atomic.Bool   // DEBUG SET-ACTIVE-EXPIRE 0
+
+	mu struct {
+		sync.Mutex
+		running   bool
+		last      time.Time // the last that succeeded, or the start
+		lastTook  time.Duration
+		lastBegun time.Time
+		lastErr   error
+		writes    uint64 // applied index at the last one
+	}
+}
+
+func (c *checkpoints) init(now time.Time) {
+	c.wanted = make(chan struct{}, 1)
+	c.mu.last = now
+}
+
+const (
+	checkpointLook = 100 * time.Millisecond
+	retryFailed    = 5 * time.Second
+	dirtyDefault   = 512 << 20 // dirty bytes that call for a checkpoint where maxmemory is no bound
+)
+
+// keepCheckpoints takes a checkpoint when one is due: much is dirty, the log is long, time has passed, or a segment of
+// the log is kept by this shard alone.
+func (n *node) keepCheckpoints(ctx context.Context) {
+	look := time.NewTicker(checkpointLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		case <-n.checkpoints.wanted:
+		}
+		if n.checkpointDue(time.Now()) {
+			// The error is kept for LASTSAVE and INFO, and logged.
+			_ = n.checkpoint()
+		}
+	}
+}
+
+// wantCheckpoint has keepCheckpoints look at once.
+func (n *node) wantCheckpoint() {
+	select {
+	case n.checkpoints.wanted <- struct{}{}:
+	default:
+	}
+}
+
+func (n *node) checkpointDue(now time.Time) bool {
+	v := n.config.Load()
+	c := &n.checkpoints
+	c.mu.Lock()
+	last, begun, failed, writes := c.mu.last, c.mu.lastBegun, c.mu.lastErr != nil, c.mu.writes
+	c.mu.Unlock()
+	if failed && now.Sub(begun) < retryFailed {
+		return false
+	}
+	if failed {
+		return true
+	}
+	s := n.engine.Keys().Stats()
+	if n.engine.Store().Busy() && n.engine.Keys().Pressure() != keyspace.Hard {
+		return false
+	}
+	limit := int64(dirtyDefault)
+	if s.Budget > 0 {
+		limit = s.Budget / 4
+	}
+	applied := n.engine.AppliedIndex()
+	switch {
+	case s.DirtyBytes > limit:
+	case n.engine.Keys().Pressure() != keyspace.Easy && s.DirtyBytes > limit/4:
+	case applied > writes && n.shard.Bytes() > v.CheckpointLogBytes:
+	case applied > writes && v.CheckpointInterval > 0 && now.Sub(last) > v.CheckpointInterval:
+	case applied > writes && len(n.aof.Pinned(4*v.CheckpointLogBytes)) > 0:
+	default:
+		return false
+	}
+	return true
+}
+
+// checkpoint takes a checkpoint, or waits for the one under way.
+func (n *node) checkpoint() error {
+	c := &n.checkpoints
+	begun := time.Now()
+	c.mu.Lock()
+	c.mu.running, c.mu.lastBegun = true, begun
+	c.mu.Unlock()
+	writes := n.engine.AppliedIndex()
+	err := n.group.Checkpoint()
+	c.mu.Lock()
+	c.mu.running, c.mu.lastErr = false, err
+	c.mu.lastTook = time.Since(begun)
+	if err == nil {
+		c.mu.last, c.mu.writes = time.Now(), writes
+	}
+	took := c.mu.lastTook
+	c.mu.Unlock()
+	c.failing.Store(err != nil)
+	if err != nil {
+		n.log.Error("checkpoint failed: the log still holds everything, but it grows, and writes are refused until one succeeds (stop-writes-on-bgsave-error); free disk space, or see the error", "error", err)
+	} else {
+		n.log.Debug("checkpoint", "index", writes, "took", took)
+	}
+	return err
+}
+
+// pace is called between the bounded steps of a checkpoint.
+func (n *node) pace() {}
+
+const memoryLook = 10 * time.Millisecond
+
+// keepMemory drops clean entries when the front is over its budget, frees what was flushed, and compacts.
+func (n *node) keepMemory(ctx context.Context) {
+	look := time.NewTicker(memoryLook)
+	defer look.Stop()
+	disk := time.NewTicker(time.Second)
+	defer disk.Stop()
+	keys := n.engine.Keys()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-disk.C:
+			keys.SetRecencyClock(uint32(now.Unix()))
+			max := n.config.Load().MaxDisk
+			n.diskFull.Store(max > 0 && n.engine.Store().DiskUsage()+n.aof.Stats().Bytes > max)
+			continue
+		case <-look.C:
+		}
+		for keys.Upkeep() && ctx.Err() == nil {
+		}
+		p := keys.Pressure()
+		if p != keyspace.Easy {
+			n.wantCheckpoint()
+		}
+		n.hold.Store(p == keyspace.Hard && keys.Stats().DirtyBytes > 0)
+	}
+}
+
+const (
+	expireLook     = 100 * time.Millisecond
+	expireKeys     = 1000 // keys proposed at a time
+	expireSegments = 400  // segments of the front looked at each time
+	expireCommand  = "LARDER.EXPIRE"
+)
+
+// expireKeys has the log delete keys whose time has come.
+func (n *node) expireKeys(ctx context.Context) {
+	look := time.NewTicker(expireLook)
+	defer look.Stop()
+	row := command.Lookup([]byte(expireCommand))
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		if !n.group.CanRead() || n.checkpoints.expireOff.Load() {
+			continue
+		}
+		for ctx.Err() == nil {
+			keys, err := n.engine.Keys().Due(n.group.Now(), expireKeys, expireSegments)
+			if err != nil {
+				n.fatal(err)
+				return
+			}
+			if len(keys) == 0 {
+				break
+			}
+			if err := n.proposeExpiry(ctx, row, keys); err != nil {
+				break
+			}
+			if len(keys) < expireKeys {
+				break
+			}
+		}
+	}
+}
+
+// proposeExpiry deletes keys by name through the log and waits until that is applied.
+func (n *node) proposeExpiry(ctx context.Context, row *command.Command, keys []keyspace.Key) error {
+	b := &engine.Batch{Replies: noReplies{}}
+	for _, k := range keys {
+		b.AddWrite(row, k.DB, [][]byte{[]byte(expireCommand), k.Key})
+	}
+	done := make(chan error, 1)
+	n.group.Propose(&raftfsm.Proposal{Batch: b, Loop: backgroundLoop, Done: func(_ *raftfsm.Proposal, err error) { done <- err }})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errors.Join(<-done, ctx.Err())
+	}
+}
+
+// backgroundLoop stands for the background in entries' origins.
+const backgroundLoop = 1 << 16
+
+type noReplies struct{}
+
+func (noReplies) Begin(int) reply.Writer { return reply.Discard }
+func (noReplies) End(int)                {}

@@ -2,7 +2,7 @@ package aof
 
 import (
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -16,33 +16,50 @@ func BenchmarkStoreLogs(b *testing.B) {
 				l := mustOpen(b, Options{Dir: b.TempDir(), Policy: policy})
 				defer l.Close()
 				l.settle()
-				var ids atomic.Uint64
 				data := entry(29, 1).Data[:4000]
 				b.SetBytes(int64(len(data)))
-				b.SetParallelism(max(1, shards/2))
 				b.ReportAllocs()
-				b.RunParallel(func(pb *testing.PB) {
-					id := ids.Add(1)
-					s := l.Shard(id)
-					log := &raft.Log{Term: 1, Data: data}
-					logs := []*raft.Log{log}
-					for pb.Next() {
-						log.Index++
-						if err := s.StoreLogs(logs); err != nil {
-							b.Error(err)
-							return
-						}
-						if log.Index%5000 == 0 {
-							if err := s.CutBelow(log.Index); err != nil {
-								b.Error(err)
-							}
-						}
-					}
-				})
+				b.ResetTimer()
+				var writers sync.WaitGroup
+				for shard := range shards {
+					writers.Go(func() { storeMany(b, l.Shard(uint64(shard)), data, (b.N+shard)/shards) })
+				}
+				writers.Wait()
 				st := l.Stats()
 				b.ReportMetric(float64(st.Syncs)/float64(b.N), "syncs/op")
 			})
 		}
+	}
+}
+
+// storeMany appends n entries, one per call, and cuts now and then.
+func storeMany(b *testing.B, s *ShardLog, data []byte, n int) {
+	log := &raft.Log{Term: 1, Data: data}
+	logs := []*raft.Log{log}
+	for range n {
+		log.Index++
+		if err := s.StoreLogs(logs); err != nil {
+			b.Error(err)
+			return
+		}
+		if log.Index%5000 == 0 {
+			if err := s.CutBelow(log.Index); err != nil {
+				b.Error(err)
+			}
+		}
+	}
+}
+
+// BenchmarkOpenNew makes a log in an empty folder.
+func BenchmarkOpenNew(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		dir := b.TempDir()
+		b.StartTimer()
+		l := mustOpen(b, Options{Dir: dir})
+		b.StopTimer()
+		must(b, l.Close())
+		b.StartTimer()
 	}
 }
 

@@ -28,7 +28,7 @@ func smallLog(t *testing.T, clean bool) (image, state) {
 	s = l.Shard(1)
 	must(t, s.CutBelow(3))
 	must(t, s.StoreLog(entry(7, 2)))
-	l.settle()
+	l.settle() // so that the successor of the last segment is there
 	st = st.stored(7, 7, 2).cut(3)
 	if !clean {
 		im := readImage(t, mem)
@@ -70,6 +70,9 @@ func TestFlippedByte(t *testing.T) {
 			for offset := range data {
 				if offset > segmentHeaderContent && offset < segmentHeaderSize && offset%512 != 0 || offset > int(tail)+3000 && offset%512 != 0 {
 					continue // bytes that are never read, but for a sample
+				}
+				if raceEnabled && offset%16 != 4 {
+					continue
 				}
 				data[offset] ^= 0x40
 				err := loadState(im.mount(t, name, data), st)
@@ -126,8 +129,7 @@ func vouchedUpTo(im image, name string) int64 {
 func TestTruncatedFile(t *testing.T) {
 	im, st := smallLog(t, true)
 	for name, data := range im {
-		seq, ok := parseSegmentName(name)
-		if !ok || isUnbegun(t, im, name) {
+		if _, ok := parseSegmentName(name); !ok || isUnbegun(t, im, name) {
 			continue
 		}
 		for size := 0; size < len(data); size += 500 {
@@ -135,12 +137,7 @@ func TestTruncatedFile(t *testing.T) {
 				t.Fatalf("%s with %d of %d bytes: %v", name, size, len(data), err)
 			}
 		}
-		err := loadState(im.mount(t, name, nil), st)
-		if seq == 2 {
-			// Without its last begun segment, the log is an older one: nothing can tell. But it is one that was.
-			continue
-		}
-		if !errors.Is(err, ErrDamaged) {
+		if err := loadState(im.mount(t, name, nil), st); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("without %s: %v", name, err)
 		}
 	}

@@ -209,6 +209,7 @@ func (l *Log) takeAway(s *segment, keep bool) (spare, error) {
 func (l *Log) collectSpares(ld *loaded) error {
 	fs, dir := l.opts.FS, l.opts.Dir
 	names := ld.spares
+	// The last unbegun segment goes first: a stop in between must not look like a missing segment.
 	for _, seq := range slices.Concat(ld.unbegun, ld.dead) {
 		name := spareName(seq)
 		if err := fs.Rename(fs.PathJoin(dir, segmentName(seq)), fs.PathJoin(dir, name)); err != nil {

@@ -20,7 +20,7 @@ type loaded struct {
 
 	segments []*segment // of the log, in order; the last one is the tail
 	shards   map[uint64]*entries
-	unbegun  []uint32 // segments behind the tail that hold nothing
+	unbegun  []uint32 // segments behind the tail that hold nothing, the last one first
 	dead     []uint32 // segments before the log's start, left behind by an unclean stop
 	spares   []string
 
@@ -51,6 +51,9 @@ func load(fs vfs.FS, dir string, open opener) (*loaded, error) {
 	slices.Sort(numbers)
 	slices.Sort(ld.spares)
 	numbers, err = ld.findTail(numbers, open)
+	if err == nil {
+		err = ld.checkUnbegun()
+	}
 	if err != nil || len(ld.segments) == 0 {
 		return ld, err
 	}
@@ -112,6 +115,24 @@ func (ld *loaded) findTail(numbers []uint32, open opener) ([]uint32, error) {
 		}
 	}
 	return nil, nil
+}
+
+// checkUnbegun returns an error unless the segments that hold nothing follow the tail, or are the log's first.
+func (ld *loaded) checkUnbegun() error {
+	next := uint32(1)
+	if len(ld.segments) > 0 {
+		next = ld.segments[0].seq + 1
+	}
+	for _, seq := range slices.Backward(ld.unbegun) {
+		if seq != next {
+			return &DamageError{
+				Path:   ld.fs.PathJoin(ld.dir, segmentName(next)),
+				Detail: fmt.Sprintf("the segment is missing, but %s is there", segmentName(seq)),
+			}
+		}
+		next++
+	}
+	return nil
 }
 
 // readTailState reads the tail once to learn where it ends and where the log starts: only then is it

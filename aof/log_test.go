@@ -504,6 +504,9 @@ func TestTools(t *testing.T) {
 }
 
 func TestStoreLogsDoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("pools forget at random under the race detector")
+	}
 	opts, _ := testOptions(vfs.NewMem())
 	opts.SegmentSize = 4 << 20
 	l := mustOpen(t, opts)

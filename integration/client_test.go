@@ -65,12 +65,12 @@ func (r *round) strings(t *testing.T) {
 		t.Errorf("a missing key: %v", err)
 	}
 	same(t, "hello")(c.SetArgs(ctx, "s", "world", redis.SetArgs{Mode: "XX", Get: true}).Result())
-	same(t, 11)(c.Append(ctx, "s", " again").Result())
+	same[int64](t, 11)(c.Append(ctx, "s", " again").Result())
 	same(t, "world")(c.GetRange(ctx, "s", 0, 4).Result())
-	same(t, 11)(c.SetRange(ctx, "s", 0, "W").Result())
-	same(t, 11)(c.StrLen(ctx, "s").Result())
-	same(t, 42)(c.IncrBy(ctx, "n", 42).Result())
-	same(t, 41)(c.Decr(ctx, "n").Result())
+	same[int64](t, 11)(c.SetRange(ctx, "s", 0, "W").Result())
+	same[int64](t, 11)(c.StrLen(ctx, "s").Result())
+	same[int64](t, 42)(c.IncrBy(ctx, "n", 42).Result())
+	same[int64](t, 41)(c.Decr(ctx, "n").Result())
 	same(t, 41.5)(c.IncrByFloat(ctx, "n", 0.5).Result())
 	same(t, "OK")(c.MSet(ctx, "a", "1", "b", "2").Result())
 	values, err := c.MGet(ctx, "a", "missing", "b").Result()
@@ -90,12 +90,12 @@ func (r *round) strings(t *testing.T) {
 
 func (r *round) bitmaps(t *testing.T) {
 	ctx, c := r.ctx, r.c
-	same(t, 0)(c.SetBit(ctx, "bits", 100, 1).Result())
-	same(t, 1)(c.GetBit(ctx, "bits", 100).Result())
-	same(t, 1)(c.BitCount(ctx, "bits", nil).Result())
-	same(t, 100)(c.BitPos(ctx, "bits", 1).Result())
-	same(t, 13)(c.BitOpNot(ctx, "turned", "bits").Result())
-	same(t, 103)(c.BitCount(ctx, "turned", &redis.BitCount{Start: 0, End: -1}).Result())
+	same[int64](t, 0)(c.SetBit(ctx, "bits", 100, 1).Result())
+	same[int64](t, 1)(c.GetBit(ctx, "bits", 100).Result())
+	same[int64](t, 1)(c.BitCount(ctx, "bits", nil).Result())
+	same[int64](t, 100)(c.BitPos(ctx, "bits", 1).Result())
+	same[int64](t, 13)(c.BitOpNot(ctx, "turned", "bits").Result())
+	same[int64](t, 103)(c.BitCount(ctx, "turned", &redis.BitCount{Start: 0, End: -1}).Result())
 	fields, err := c.BitField(ctx, "field", "SET", "u8", "#1", "255", "OVERFLOW", "FAIL", "INCRBY", "u8", "#1", "1", "GET", "u4", "8").Result()
 	if err == nil || !errors.Is(err, redis.Nil) {
 		r.ok(err)
@@ -108,12 +108,12 @@ func (r *round) bitmaps(t *testing.T) {
 func (r *round) keys(t *testing.T) {
 	ctx, c := r.ctx, r.c
 	same(t, "OK")(c.MSet(ctx, "{k}1", "1", "{k}2", "2").Result())
-	same(t, 2)(c.Exists(ctx, "{k}1", "{k}2", "{k}3").Result())
+	same[int64](t, 2)(c.Exists(ctx, "{k}1", "{k}2", "{k}3").Result())
 	same(t, "string")(c.Type(ctx, "{k}1").Result())
 	same(t, "OK")(c.Rename(ctx, "{k}1", "{k}3").Result())
 	same(t, false)(c.RenameNX(ctx, "{k}2", "{k}3").Result())
-	same(t, 1)(c.Copy(ctx, "{k}3", "{k}4", 0, false).Result())
-	same(t, 2)(c.Touch(ctx, "{k}3", "{k}4").Result())
+	same[int64](t, 1)(c.Copy(ctx, "{k}3", "{k}4", 0, false).Result())
+	same[int64](t, 2)(c.Touch(ctx, "{k}3", "{k}4").Result())
 	same(t, "int")(c.ObjectEncoding(ctx, "{k}4").Result())
 	same(t, true)(c.Move(ctx, "{k}4", 9).Result())
 	keys, err := c.Keys(ctx, "{k}*").Result()
@@ -124,14 +124,14 @@ func (r *round) keys(t *testing.T) {
 	if key, err := c.RandomKey(ctx).Result(); err != nil || key == "" {
 		t.Errorf("RANDOMKEY: %q, %v", key, err)
 	}
-	same(t, 2)(c.Unlink(ctx, "{k}2", "{k}3", "{k}4").Result())
-	same(t, 0)(c.Del(ctx, "{k}2").Result())
+	same[int64](t, 2)(c.Unlink(ctx, "{k}2", "{k}3", "{k}4").Result())
+	same[int64](t, 0)(c.Del(ctx, "{k}2").Result())
 }
 
 func (r *round) expiry(t *testing.T) {
 	ctx, c := r.ctx, r.c
 	r.ok(c.Set(ctx, "e", "x", 0).Err())
-	same(t, -1)(c.TTL(ctx, "e").Result())
+	same[time.Duration](t, -1)(c.TTL(ctx, "e").Result())
 	same(t, true)(c.Expire(ctx, "e", time.Hour).Result())
 	same(t, false)(c.ExpireGT(ctx, "e", time.Minute).Result())
 	same(t, true)(c.ExpireLT(ctx, "e", time.Minute).Result())

@@ -28,4 +28,3 @@ func TestFullDisk(t *testing.T) {
 		}
 	})
 }
-

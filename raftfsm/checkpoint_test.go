@@ -136,7 +136,7 @@ func TestConcurrentCheckpointsAreOne(t *testing.T) {
 // The library hands a snapshot that another node streams to the same store, perhaps between the steps of a checkpoint.
 func TestStreamedSnapshotIsRefused(t *testing.T) {
 	e := openTwin(&twinDisk{})
-	f := newFSM(&Options{Engine: e, Sync: func() error { return nil }}, newInFlight(1), 0)
+	f := newFSM(&Options{Engine: e, Sync: func() error { return nil }}, newInFlight(1), &gate{}, 0)
 	f.applied = 10
 	begun, err := f.Snapshot()
 	if err != nil {
@@ -164,7 +164,7 @@ func TestStreamedSnapshotIsRefused(t *testing.T) {
 
 func TestCheckpointIndexMustCoverWhatWasApplied(t *testing.T) {
 	e := openTwin(&twinDisk{})
-	f := newFSM(&Options{Engine: e, Sync: func() error { return nil }}, newInFlight(1), 0)
+	f := newFSM(&Options{Engine: e, Sync: func() error { return nil }}, newInFlight(1), &gate{}, 0)
 	f.applied = 10
 	begun, err := f.Snapshot()
 	if err != nil {

@@ -17,6 +17,7 @@ type fsm struct {
 	group    uint32
 	node     uint64
 	inFlight *inFlight
+	gate     *gate
 	sync     func() error
 	fatal    func(error)
 
@@ -32,13 +33,14 @@ var (
 	_ raft.ConfigurationStore = (*fsm)(nil)
 )
 
-func newFSM(o *Options, f *inFlight, lastAtOpen uint64) *fsm {
+func newFSM(o *Options, f *inFlight, g *gate, lastAtOpen uint64) *fsm {
 	durable, _, _, _, _ := o.Engine.Durable()
 	return &fsm{
 		engine:   o.Engine,
 		group:    o.Group,
 		node:     o.Node,
 		inFlight: f,
+		gate:     g,
 		sync:     o.Sync,
 		fatal:    o.Fatal,
 		applied:  max(durable, o.Engine.AppliedIndex()),
@@ -54,6 +56,9 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			f.engine.Prefetch(l.Data) // look ahead: the fills of the whole batch run while its first entries are applied
 		}
 	}
+	if own := f.own(logs); own > 0 {
+		f.gate.arrived(own) // the next round is stored while this one is applied
+	}
 	for _, l := range logs {
 		if l.Type == raft.LogCommand {
 			f.apply(l)
@@ -63,6 +68,23 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		f.responses = make([]any, 2*len(logs))
 	}
 	return f.responses[:len(logs)]
+}
+
+// own counts the entries that this start of this node proposed.
+func (f *fsm) own(logs []*raft.Log) (n int) {
+	for _, l := range logs {
+		if l.Type != raft.LogCommand {
+			continue
+		}
+		if h, _, err := engine.DecodeHeader(l.Data); err == nil && f.isOwn(h) {
+			n++
+		}
+	}
+	return n
+}
+
+func (f *fsm) isOwn(h engine.Header) bool {
+	return h.Origin.Node == f.node && h.Origin.Group == f.group
 }
 
 // Apply applies one entry.
@@ -80,7 +102,7 @@ func (f *fsm) apply(l *raft.Log) {
 	}
 	h, _, err := engine.DecodeHeader(l.Data)
 	var p *Proposal
-	if err == nil && h.Origin.Node == f.node && h.Origin.Group == f.group {
+	if err == nil && f.isOwn(h) {
 		p = f.inFlight.take(h.Origin.Batch)
 	}
 	if err == nil && !f.broken {

@@ -16,6 +16,7 @@ type Group struct {
 	raft     *raft.Raft
 	fsm      *fsm
 	inFlight *inFlight
+	gate     gate
 	clock    *slewedClock
 
 	// provenTerm is the term whose Barrier has been applied here; 0 before the first.
@@ -62,7 +63,8 @@ func Open(o Options) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
 	}
-	g.fsm = newFSM(&o, g.inFlight, store.lastAtOpen)
+	g.gate.hand = g.toRaft
+	g.fsm = newFSM(&o, g.inFlight, &g.gate, store.lastAtOpen)
 
 	config := o.raftConfig()
 	changes := make(chan bool, 16)

@@ -89,7 +89,7 @@ func TestSoleVoterStandsAtOnceAndReplaysTheLog(t *testing.T) {
 
 func TestEntriesBelowTheCheckpointAreSkipped(t *testing.T) {
 	e := openTwin(&twinDisk{ok: true, index: 5})
-	f := newFSM(&Options{Engine: e, Fatal: func(err error) { t.Fatal(err) }}, newInFlight(1), 9)
+	f := newFSM(&Options{Engine: e, Fatal: func(err error) { t.Fatal(err) }}, newInFlight(1), &gate{}, 9)
 	entry := (&engine.Batch{}).Seal(engine.Header{})
 	var logs []*raft.Log
 	for i := uint64(3); i <= 8; i++ {

@@ -53,6 +53,7 @@ func (g *Group) watchLeadership(changes <-chan bool) {
 	for {
 		select {
 		case <-changes:
+			g.gate.open()
 			wakeUp(g.wakeReaper)
 		case term := <-proofs:
 			proving = false

@@ -40,9 +40,13 @@ func (g *Group) Propose(p *Proposal) {
 		Seed:   g.opts.Random(),
 		Origin: engine.Origin{Node: g.opts.Node, Loop: p.Loop, Group: g.opts.Group, Batch: number},
 	})
-	future := g.raft.Apply(entry, 0)
-	// From here on p may be done already, and in use again.
-	g.inFlight.handedOver(number, future)
+	g.gate.pass(sealed{number, entry}) // from here on p may be done already, and in use again
+}
+
+// toRaft is the gate's way out.
+func (g *Group) toRaft(s sealed) {
+	future := g.raft.Apply(s.entry, 0)
+	g.inFlight.handedOver(s.number, future)
 }
 
 // wakeUp fills a channel of one place.

@@ -25,6 +25,7 @@ func (g *Group) reap() {
 }
 
 func (g *Group) reapOnce() {
+	g.gate.openIfStuck()
 	for _, r := range g.inFlight.takeRefused() {
 		r.proposal.Done(r.proposal, r.err)
 	}
@@ -51,6 +52,9 @@ func (g *Group) askFutures() {
 		select {
 		case q := <-g.stuck:
 			err := q.future.Error()
+			if err != nil {
+				g.gate.open()
+			}
 			if p := g.inFlight.take(q.number); p != nil {
 				p.Done(p, proposalError(err))
 			}

@@ -212,7 +212,7 @@ func TestCloseInAHurryAnswersEverything(t *testing.T) {
 func TestEntryOfAnotherOriginFindsNoBatch(t *testing.T) {
 	e := openTwin(&twinDisk{})
 	register := newInFlight(1)
-	f := newFSM(&Options{Engine: e, Node: 5, Group: 7, Fatal: func(err error) { t.Fatal(err) }}, register, 0)
+	f := newFSM(&Options{Engine: e, Node: 5, Group: 7, Fatal: func(err error) { t.Fatal(err) }}, register, &gate{}, 0)
 	var answers []error
 	p := &Proposal{Batch: &engine.Batch{}, Done: func(_ *Proposal, err error) { answers = append(answers, err) }}
 	number, err := register.add(p, 0)

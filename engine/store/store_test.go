@@ -413,9 +413,11 @@ func TestBusy(t *testing.T) {
 	if s.Busy() {
 		t.Error("busy with one table in the last level")
 	}
+	s.compactions.Unregister() // no compaction comes in between
 	checkpoint(t, s, 2, func(c *Checkpoint) { setMany(t, c, 0, 0, 10, "w") })
 	if !s.Busy() || s.DiskUsage() == 0 {
 		t.Errorf("not busy: %+v", s.Metrics())
 	}
+	s.compactions.allow()
 	closeStore(t, s)
 }

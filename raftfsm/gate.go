@@ -1,0 +1,84 @@
+package raftfsm
+
+import "sync"
+
+// gate lets batches go to Raft in rounds: while the entries of one round are being stored and have not reached the FSM,
+// those that come wait, and they go together as soon as it has. Otherwise Raft's main goroutine, which picks at random
+// between a commit that is ready and a batch that has come, stores (and syncs) the new batch first half of the time, and
+// what is committed already waits out a sync that it does not need.
+type gate struct {
+	hand func(sealed)
+
+	mu struct {
+		sync.Mutex
+		out     int // entries of the round under way that have not reached the FSM
+		waiting []sealed
+		spare   []sealed
+		stuck   bool // nothing has moved since the reaper looked last
+	}
+}
+
+// sealed is a batch that is ready for Raft.
+type sealed struct {
+	number uint64
+	entry  []byte
+}
+
+// pass hands a batch on, or keeps it for the next round.
+func (g *gate) pass(s sealed) {
+	g.mu.Lock()
+	if g.mu.out > 0 {
+		g.mu.waiting = append(g.mu.waiting, s)
+		g.mu.Unlock()
+		return
+	}
+	g.mu.out++
+	g.mu.stuck = false
+	g.mu.Unlock()
+	g.hand(s)
+}
+
+// arrived notes that n entries have reached the FSM. With the last one of a round the next round goes.
+func (g *gate) arrived(n int) {
+	g.mu.Lock()
+	g.mu.out -= n
+	g.mu.stuck = false
+	if g.mu.out > 0 {
+		g.mu.Unlock()
+		return
+	}
+	g.next()
+}
+
+// open lets everything go: Raft may never bring the round under way to the FSM.
+func (g *gate) open() {
+	g.mu.Lock()
+	g.next()
+}
+
+// openIfStuck is open if nothing has moved since it was called last.
+func (g *gate) openIfStuck() {
+	g.mu.Lock()
+	if len(g.mu.waiting) == 0 || !g.mu.stuck {
+		g.mu.stuck = true
+		g.mu.Unlock()
+		return
+	}
+	g.next()
+}
+
+// next starts the next round. It is called with the lock held and gives it back.
+func (g *gate) next() {
+	round := g.mu.waiting
+	g.mu.waiting, g.mu.spare = g.mu.spare[:0], nil
+	g.mu.out = len(round)
+	g.mu.stuck = false
+	g.mu.Unlock()
+	for _, s := range round {
+		g.hand(s)
+	}
+	clear(round)
+	g.mu.Lock()
+	g.mu.spare = round[:0]
+	g.mu.Unlock()
+}

@@ -42,6 +42,8 @@ type Engine struct {
 	pace  func()
 
 	applied atomic.Uint64
+	done    workCounter // by Apply since the engine was opened
+	saved   workCounter // of that, what the last checkpoint contains
 	tx      keyspace.Tx // Apply's, reused
 	args    [][]byte    // likewise
 	warm    []keyspace.Key
@@ -92,14 +94,30 @@ func (e *Engine) Durable() (index, term uint64, configuration []byte, configurat
 	return m.Index, m.Term, m.Configuration, m.ConfigurationIndex, true
 }
 
+// Checkpoint is the key space's, and knows how much of the log it saves from being replayed.
+type Checkpoint struct {
+	*keyspace.Checkpoint
+	engine *Engine
+	work   replayWork
+}
+
 // BeginCheckpoint turns the dirty epoch; it is called with Apply at rest.
-func (e *Engine) BeginCheckpoint() (*keyspace.Checkpoint, error) {
+func (e *Engine) BeginCheckpoint() (*Checkpoint, error) {
 	c, err := e.keys.BeginCheckpoint()
 	if err != nil {
 		return nil, err
 	}
 	c.Pace = e.pace
-	return c, nil
+	return &Checkpoint{Checkpoint: c, engine: e, work: e.done.load()}, nil
+}
+
+// Commit writes the checkpoint; see keyspace.Checkpoint.
+func (c *Checkpoint) Commit(index, term uint64, configuration []byte, configurationIndex uint64) error {
+	err := c.Checkpoint.Commit(index, term, configuration, configurationIndex)
+	if err == nil {
+		c.engine.saved.store(c.work)
+	}
+	return err
 }
 
 // Reload drops the front, goes back to the last checkpoint, and applies again what has been applied since: replay
@@ -150,6 +168,7 @@ func (e *Engine) applyLocked(index, term uint64, h Header, rest []byte, b *Batch
 	if err != nil {
 		return fmt.Errorf("entry %d of term %d: %w", index, term, err)
 	}
+	e.done.bytes.Add(int64(len(rest)))
 	e.applied.Store(index)
 	return nil
 }
@@ -209,6 +228,7 @@ func (e *Engine) do(row *command.Command, db int, args [][]byte, mode keyspace.M
 	}
 	e.tx.Again(mode, db)
 	row.Do(&e.tx, args, w)
+	e.done.commands.Add(1)
 	return e.tx.Err()
 }
 
@@ -252,7 +272,9 @@ func (e *Engine) warmFor(commands []byte) error {
 	if e.keys.AllWarm() {
 		return nil
 	}
-	return e.keys.Warm(e.declare.of(commands))
+	n, err := e.keys.Warm(e.declare.of(commands))
+	e.done.fetches.Add(int64(n))
+	return err
 }
 
 // Prefetch starts the fetches of an entry's cold keys and returns at once. The bytes are not kept.
@@ -262,6 +284,6 @@ func (e *Engine) Prefetch(entry []byte) {
 	}
 	if _, commands, err := DecodeHeader(entry); err == nil {
 		var d declared
-		e.keys.Prefetch(d.of(commands))
+		e.done.fetches.Add(int64(e.keys.Prefetch(d.of(commands))))
 	}
 }

@@ -39,7 +39,8 @@ func (c *checkpoints) init(now time.Time) {
 const (
 	checkpointLook = 100 * time.Millisecond
 	retryFailed    = 5 * time.Second
-	dirtyDefault   = 512 << 20 // dirty bytes that call for a checkpoint where maxmemory is no bound
+	replayBound    = 1200 * time.Millisecond // what a restart may have to replay
+	dirtyDefault   = 512 << 20               // dirty bytes that call for a checkpoint where maxmemory is no bound
 )
 
 // keepCheckpoints takes a checkpoint when one is due: much is dirty, the log is long, time has passed, or a segment of
@@ -57,7 +58,25 @@ func (n *node) keepCheckpoints(ctx context.Context) {
 		if n.checkpointDue(time.Now()) {
 			// The error is kept for LASTSAVE and INFO, and logged.
 			_ = n.checkpoint()
+			n.unpin()
 		}
+	}
+}
+
+// pinnedFactor is how many times checkpoint-log-bytes of files may be kept for a quiet shard's last entries.
+const pinnedFactor = 4
+
+// unpin has the log carry the last entries of a quiet shard forward, so that the files behind can go.
+func (n *node) unpin() {
+	if len(n.aof.Pinned(pinnedFactor*n.config.Load().CheckpointLogBytes)) == 0 {
+		return
+	}
+	index, _, _, _, ok := n.engine.Durable()
+	if !ok {
+		return
+	}
+	if err := n.shard.CutBelow(index); err != nil {
+		n.log.Warn("old log segments cannot be let go yet", "error", err)
 	}
 }
 
@@ -93,9 +112,10 @@ func (n *node) checkpointDue(now time.Time) bool {
 	switch {
 	case s.DirtyBytes > limit:
 	case n.engine.Keys().Pressure() != keyspace.Easy && s.DirtyBytes > limit/4:
+	case n.engine.ReplayCost() > replayBound:
 	case applied > writes && n.shard.Bytes() > v.CheckpointLogBytes:
 	case applied > writes && v.CheckpointInterval > 0 && now.Sub(last) > v.CheckpointInterval:
-	case applied > writes && len(n.aof.Pinned(4*v.CheckpointLogBytes)) > 0:
+	case len(n.aof.Pinned(pinnedFactor*v.CheckpointLogBytes)) > 0:
 	default:
 		return false
 	}

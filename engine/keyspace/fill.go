@@ -123,20 +123,21 @@ func (ks *Keyspace) coldLocked(keys []Key, wait []*fill) []*fill {
 // and who is told so wrongly meets the cold key later.
 func (ks *Keyspace) AllWarm() bool { return ks.front.AllComplete() }
 
-// Prefetch starts the fetches of cold keys and does not wait for them.
-func (ks *Keyspace) Prefetch(keys []Key) {
+// Prefetch starts the fetches of cold keys and does not wait for them. It returns how many there are.
+func (ks *Keyspace) Prefetch(keys []Key) int {
 	if ks.AllWarm() {
-		return
+		return 0
 	}
 	ks.mu.RLock()
 	defer ks.mu.RUnlock()
-	ks.coldLocked(keys, nil)
+	return len(ks.coldLocked(keys, nil))
 }
 
-// Warm fetches those of the keys that only the store has, and waits. They may be dropped again at any time.
-func (ks *Keyspace) Warm(keys []Key) error {
+// Warm fetches those of the keys that only the store has, and waits. They may be dropped again at any time. It returns
+// how many fetches it waited for.
+func (ks *Keyspace) Warm(keys []Key) (n int, err error) {
 	if ks.AllWarm() {
-		return nil
+		return 0, nil
 	}
 	var wait []*fill
 	for range attempts {
@@ -144,16 +145,17 @@ func (ks *Keyspace) Warm(keys []Key) error {
 		wait = ks.coldLocked(keys, wait[:0])
 		ks.mu.RUnlock()
 		if len(wait) == 0 {
-			return nil
+			break
 		}
+		n += len(wait)
 		for _, f := range wait {
 			<-f.done
 			if f.err != nil {
-				return f.err
+				return n, f.err
 			}
 		}
 	}
-	return nil
+	return n, nil
 }
 
 // loadLocked loads one cold key while the exclusive lock is held, and finds it again.

@@ -408,7 +408,7 @@ func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64,
 // copyKeys takes copies of all keys at one moment. due: one of them has to be deleted first.
 func (ks *Keyspace) copyKeys(tx *Tx, keys []Key) (due bool, err error) {
 	for try := 0; ; try++ {
-		if err := ks.Warm(keys); err != nil {
+		if _, err := ks.Warm(keys); err != nil {
 			return false, err
 		}
 		read := Tx{}

@@ -125,6 +125,27 @@ func (s *segment) read(p place, shard, index uint64, buf []byte) (record, []byte
 	return r, buf, nil
 }
 
+// readHead is read for the record's header alone. The caller holds pin.
+func (s *segment) readHead(p place, shard, index uint64) (record, error) {
+	if s.file == nil {
+		return record{}, ErrClosed
+	}
+	b := pool.Get().(*buffers)
+	defer b.free()
+	if cap(b.bytes) < recordHeaderSize {
+		b.bytes = make([]byte, recordHeaderSize)
+	}
+	header := b.bytes[:recordHeaderSize]
+	if _, err := s.file.ReadAt(header, p.offset()); err != nil {
+		return record{}, fmt.Errorf("reading %s at offset %d: %w", s.path, p.offset(), err)
+	}
+	r, ok := decodeHeader(header, p.offset(), s.incarnation)
+	if !ok || !r.kind.isEntry() || r.shard != shard || r.index != index {
+		return record{}, s.damage(p.offset(), fmt.Sprintf("the header of entry %d of shard %d does not check out", index, shard))
+	}
+	return r, nil
+}
+
 // beginning is what the first record of a segment says.
 type beginning struct {
 	prevIncarnation uint64 // of the segment before, 0 if there is none

@@ -92,6 +92,29 @@ func (s *ShardLog) GetLog(index uint64, log *raft.Log) error {
 	return readEntry(segment, p, s.id, index, log)
 }
 
+// GetHead is GetLog without the data of a command: index, term and type are what the record's header says. It costs a
+// read of a few bytes, whatever the entry's size, and checks the header only.
+func (s *ShardLog) GetHead(index uint64, log *raft.Log) error {
+	s.mu.RLock()
+	p, segment, ok := s.mu.entries.find(index)
+	if !ok {
+		s.mu.RUnlock()
+		return raft.ErrLogNotFound
+	}
+	segment.pin.RLock()
+	s.mu.RUnlock()
+	defer segment.pin.RUnlock()
+	r, err := segment.readHead(p, s.id, index)
+	if err != nil {
+		return err
+	}
+	if r.kind == kindStandIn || r.raftType != byte(raft.LogCommand) {
+		return readEntry(segment, p, s.id, index, log)
+	}
+	*log = raft.Log{Index: r.index, Term: r.term, Type: raft.LogType(r.raftType)}
+	return nil
+}
+
 func readEntry(segment *segment, p place, shard, index uint64, log *raft.Log) error {
 	b := pool.Get().(*buffers)
 	defer b.free()

@@ -63,6 +63,7 @@ func Open(o Options) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
 	}
+	store.ahead.limit = o.ReadAhead
 	g.gate.hand = g.toRaft
 	g.fsm = newFSM(&o, g.inFlight, &g.gate, store.lastAtOpen)
 
@@ -77,6 +78,7 @@ func Open(o Options) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shard %d: start Raft: %w", o.Group, err)
 	}
+	store.ahead.running.Store(true)
 	g.goroutines.Go(func() { g.watchLeadership(changes) })
 	g.goroutines.Go(g.reap)
 	g.goroutines.Go(g.askFutures)

@@ -12,6 +12,7 @@ type logStore struct {
 	Log
 	engine     Engine
 	lastAtOpen uint64
+	ahead      readAhead
 }
 
 var (
@@ -24,7 +25,9 @@ func newLogStore(log Log, e Engine) (*logStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("last index of the log: %w", err)
 	}
-	return &logStore{Log: log, engine: e, lastAtOpen: last}, nil
+	s := &logStore{Log: log, engine: e, lastAtOpen: last}
+	s.ahead.last = last
+	return s, nil
 }
 
 // IsMonotonic says that the log has no gaps.
@@ -49,6 +52,24 @@ func (s *logStore) prefetch(l *raft.Log) {
 	if l.Type == raft.LogCommand {
 		s.engine.Prefetch(l.Data)
 	}
+}
+
+// headReader is a log that can tell what an entry is without reading a command's data.
+type headReader interface {
+	GetHead(index uint64, l *raft.Log) error
+}
+
+// GetLog reads an entry. Before the FSM runs, Raft looks through the whole tail for configurations: then the data of
+// commands is left out. While the log is replayed it keeps near to what is applied.
+func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	if h, ok := s.Log.(headReader); ok && !s.ahead.running.Load() {
+		return h.GetHead(index, l)
+	}
+	if err := s.Log.GetLog(index, l); err != nil {
+		return err
+	}
+	s.ahead.add(l, s.engine.AppliedIndex)
+	return nil
 }
 
 // DeleteRange serves two callers. Compaction after a checkpoint deletes up to A or less: then the entry at A stays.

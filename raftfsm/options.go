@@ -58,7 +58,9 @@ type Options struct {
 	MaxInFlight int
 	// TrailingLogs is how many entries stay in the log below a checkpoint, for followers that lag a little.
 	TrailingLogs uint64
-	Logger       *slog.Logger
+	// ReadAhead bounds the bytes of entries that a replay at start reads ahead of what is applied.
+	ReadAhead int64
+	Logger    *slog.Logger
 }
 
 // barrierSlots is the room in Raft's queue beside the batches in flight: for one barrier, and the barrier of an earlier
@@ -74,6 +76,9 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.Timeouts.Stuck, 100*time.Millisecond)
 	orDefault(&o.Timeouts.Proposal, 10*time.Second)
 	orDefault(&o.MaxInFlight, 120)
+	if o.ReadAhead == 0 {
+		o.ReadAhead = 32 << 20
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -18,16 +18,18 @@ import (
 type checkpoints struct {
 	wanted    chan struct{} // a nudge to look again at once
 	failing   atomic.Bool   // the last one failed
+	scheduled atomic.Bool   // BGREWRITEAOF waits for the one under way
 	expireOff atomic.Bool   // DEBUG SET-ACTIVE-EXPIRE 0
 
 	mu struct {
 		sync.Mutex
-		running   bool
+		running   int       // calls of checkpoint that wait for one
 		last      time.Time // the last that succeeded, or the start
 		lastTook  time.Duration
 		lastBegun time.Time
 		lastErr   error
 		writes    uint64 // applied index at the last one
+		count     int64  // that succeeded
 	}
 }
 
@@ -39,7 +41,9 @@ func (c *checkpoints) init(now time.Time) {
 const (
 	checkpointLook = 100 * time.Millisecond
 	retryFailed    = 5 * time.Second
-	replayBound    = 1200 * time.Millisecond // what a restart may have to replay
+	replayBound    = 1200 * time.Millisecond // how long a restart may take to apply commands again
+	replayColdly   = 1500 * time.Millisecond // the same with the cold data that they touch,
+	replayAtLeast  = 500 * time.Millisecond  // but not so that checkpoints follow one another for it
 	dirtyDefault   = 512 << 20               // dirty bytes that call for a checkpoint where maxmemory is no bound
 )
 
@@ -112,7 +116,7 @@ func (n *node) checkpointDue(now time.Time) bool {
 	switch {
 	case s.DirtyBytes > limit:
 	case n.engine.Keys().Pressure() != keyspace.Easy && s.DirtyBytes > limit/4:
-	case n.engine.ReplayCost() > replayBound:
+	case n.replayTooLong():
 	case applied > writes && n.shard.Bytes() > v.CheckpointLogBytes:
 	case applied > writes && v.CheckpointInterval > 0 && now.Sub(last) > v.CheckpointInterval:
 	case len(n.aof.Pinned(pinnedFactor*v.CheckpointLogBytes)) > 0:
@@ -122,20 +126,56 @@ func (n *node) checkpointDue(now time.Time) bool {
 	return true
 }
 
+// replayTooLong says whether a restart would replay for too long.
+func (n *node) replayTooLong() bool {
+	commands, all := n.engine.ReplayCost()
+	return commands > replayBound || commands > replayAtLeast && all > replayColdly
+}
+
+// errSaving reports that a checkpoint is under way.
+var errSaving = errors.New("a checkpoint is under way")
+
+// begin notes that a checkpoint begins; unless join is set, it is refused while there is one.
+func (c *checkpoints) begin(now time.Time, join bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.running > 0 && !join {
+		return errSaving
+	}
+	c.mu.running++
+	c.mu.lastBegun = now
+	return nil
+}
+
 // checkpoint takes a checkpoint, or waits for the one under way.
 func (n *node) checkpoint() error {
-	c := &n.checkpoints
 	begun := time.Now()
-	c.mu.Lock()
-	c.mu.running, c.mu.lastBegun = true, begun
-	c.mu.Unlock()
+	if err := n.checkpoints.begin(begun, true); err != nil {
+		return err
+	}
+	return n.runCheckpoint(begun)
+}
+
+// startCheckpoint begins a checkpoint, which run then takes, unless one is under way.
+func (n *node) startCheckpoint() (run func() error, err error) {
+	begun := time.Now()
+	if err := n.checkpoints.begin(begun, false); err != nil {
+		return nil, err
+	}
+	return func() error { return n.runCheckpoint(begun) }, nil
+}
+
+func (n *node) runCheckpoint(begun time.Time) error {
+	c := &n.checkpoints
 	writes := n.engine.AppliedIndex()
 	err := n.group.Checkpoint()
 	c.mu.Lock()
-	c.mu.running, c.mu.lastErr = false, err
+	c.mu.running--
+	c.mu.lastErr = err
 	c.mu.lastTook = time.Since(begun)
 	if err == nil {
 		c.mu.last, c.mu.writes = time.Now(), writes
+		c.mu.count++
 	}
 	took := c.mu.lastTook
 	c.mu.Unlock()
@@ -222,25 +262,37 @@ func (n *node) expireKeys(ctx context.Context) {
 }
 
 // proposeExpiry deletes keys by name through the log and waits until that is applied.
-func (n *node) proposeExpiry(ctx context.Context, row *command.Command, keys []keyspace.Key) error {
-	b := &engine.Batch{Replies: noReplies{}}
+func (n *node) proposeExpiry(ctx context.Context, row *command.Command, keys []keyspace.Key) (err error) {
+	var removed expiryReplies
+	b := &engine.Batch{Replies: &removed}
 	for _, k := range keys {
 		b.AddWrite(row, k.DB, [][]byte{[]byte(expireCommand), k.Key})
 	}
 	done := make(chan error, 1)
 	n.group.Propose(&raftfsm.Proposal{Batch: b, Loop: backgroundLoop, Done: func(_ *raftfsm.Proposal, err error) { done <- err }})
 	select {
-	case err := <-done:
-		return err
+	case err = <-done:
 	case <-ctx.Done():
-		return errors.Join(<-done, ctx.Err())
+		err = errors.Join(<-done, ctx.Err())
 	}
+	n.expired.Add(removed.keys)
+	return err
 }
 
 // backgroundLoop stands for the background in entries' origins.
 const backgroundLoop = 1 << 16
 
-type noReplies struct{}
+// expiryReplies adds up how many keys the commands of a batch removed.
+type expiryReplies struct{ keys int64 }
 
-func (noReplies) Begin(int) reply.Writer { return reply.Discard }
-func (noReplies) End(int)                {}
+func (e *expiryReplies) Begin(int) reply.Writer { return sum{reply.Discard, &e.keys} }
+func (e *expiryReplies) End(int)                {}
+
+// sum adds up the integers that it is given.
+type sum struct {
+	reply.Writer
+	to *int64
+}
+
+// Int implements reply.Writer.
+func (s sum) Int(n int64) { *s.to += n }

@@ -46,12 +46,14 @@ race:
 	else \
 		set -ex; CGO_ENABLED=1 $(GO) test -race -timeout 15m \
 			$$($(GO) list -f '$(RACE_FORMAT)' ./... | sort -u | grep -v /integration); \
+		LARDER_RACE=1 LARDER_STEPS=10000 $(GO) test -count=1 -timeout 10m \
+			-run 'KillUnderLoad|Random|ClientLibrary|Stops' ./integration; \
 	fi
 
 integration:
 	$(GO) test -count=1 -timeout 12m ./integration/...
 
-bench: build
+bench:
 	$(GO) run ./benchmarks $(BENCH)
 
 fuzz:

@@ -46,7 +46,6 @@ type Engine struct {
 	saved   workCounter // of that, what the last checkpoint contains
 	tx      keyspace.Tx // Apply's, reused
 	args    [][]byte    // likewise
-	warm    []keyspace.Key
 	declare declared
 }
 
@@ -146,7 +145,7 @@ func (e *Engine) Apply(index, term uint64, entry []byte, b *Batch) error {
 	if err != nil {
 		return fmt.Errorf("entry %d of term %d: %w", index, term, err)
 	}
-	if err := e.warmFor(rest); err != nil {
+	if err := e.warmFor(rest, b); err != nil {
 		return fmt.Errorf("entry %d of term %d: %w", index, term, err)
 	}
 	e.keys.Lock()
@@ -217,12 +216,18 @@ func (e *Engine) run(rest []byte, b *Batch) (err error) {
 	return nil
 }
 
-func (e *Engine) do(row *command.Command, db int, args [][]byte, mode keyspace.Mode, w reply.Writer) error {
-	if len(args) > 1 {
+// resolve finds the row of a container's subcommand.
+func resolve(row *command.Command, args [][]byte) *command.Command {
+	if len(row.Sub) > 0 && len(args) > 1 {
 		if sub := row.Subcommand(args[1]); sub != nil {
-			row = sub
+			return sub
 		}
 	}
+	return row
+}
+
+func (e *Engine) do(row *command.Command, db int, args [][]byte, mode keyspace.Mode, w reply.Writer) error {
+	row = resolve(row, args)
 	if db >= keyspace.Databases || !row.ArityOK(len(args)) || row.Do == nil {
 		return fmt.Errorf("%w: %s with %d arguments on data base %d", ErrEntry, row.Name, len(args), db)
 	}
@@ -256,6 +261,10 @@ func (d *declared) of(commands []byte) []keyspace.Key {
 }
 
 func (d *declared) add(keys []keyspace.Key, row *command.Command, db int, args [][]byte) []keyspace.Key {
+	row = resolve(row, args)
+	if !row.ArityOK(len(args)) {
+		return keys
+	}
 	at, err := row.KeyPositions(args, d.at[:0])
 	if err != nil {
 		return keys
@@ -267,14 +276,20 @@ func (d *declared) add(keys []keyspace.Key, row *command.Command, db int, args [
 	return keys
 }
 
-// warmFor fetches the cold keys of an entry's commands before the lock is taken.
-func (e *Engine) warmFor(commands []byte) error {
+// warmFor fetches the cold keys of an entry's commands, and of the reads that ride along, before the lock is taken.
+func (e *Engine) warmFor(commands []byte, b *Batch) error {
 	if e.keys.AllWarm() {
 		return nil
 	}
-	n, err := e.keys.Warm(e.declare.of(commands))
-	e.done.fetches.Add(int64(n))
-	return err
+	keys := e.declare.of(commands)
+	if b != nil {
+		for i := range b.calls {
+			if c := &b.calls[i]; c.Local && c.DB < keyspace.Databases {
+				keys = e.declare.add(keys, c.Row, c.DB, c.Args)
+			}
+		}
+	}
+	return e.keys.Warm(keys)
 }
 
 // Prefetch starts the fetches of an entry's cold keys and returns at once. The bytes are not kept.
@@ -284,6 +299,6 @@ func (e *Engine) Prefetch(entry []byte) {
 	}
 	if _, commands, err := DecodeHeader(entry); err == nil {
 		var d declared
-		e.done.fetches.Add(int64(e.keys.Prefetch(d.of(commands))))
+		e.keys.Prefetch(d.of(commands))
 	}
 }

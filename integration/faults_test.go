@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,14 +87,16 @@ func fillUp(t *testing.T, s *server, makeRoom func()) {
 	t.Helper()
 	s.start()
 	conn := connect(t, s)
-	value := strings.Repeat("v", 3000)
+	random := make([]byte, 3000) // so that nothing can be gained by compressing
+	rand.NewChaCha8([32]byte{}).Read(random)
+	value := string(random)
 	acknowledged := 0
 	var outcome string
 	for ; outcome == ""; acknowledged++ {
 		if acknowledged == 50_000 {
 			t.Fatalf("50000 writes of 3000 bytes were acknowledged on a small disk")
 		}
-		conn.put("SET", fmt.Sprint("full:", acknowledged), fmt.Sprint(acknowledged, value))
+		conn.put("SET", fmt.Sprint("full:", acknowledged), value)
 		err := conn.send()
 		reply := ""
 		if err == nil {
@@ -117,7 +120,7 @@ func fillUp(t *testing.T, s *server, makeRoom func()) {
 		if !strings.HasPrefix(outcome, "-MISCONF ") && !strings.HasPrefix(outcome, "-OOM ") {
 			t.Errorf("a full disk is answered with %q", outcome)
 		}
-		if reply := conn.do(t, "GET", "full:0"); reply != bulk("0"+value) {
+		if reply := conn.do(t, "GET", "full:0"); reply != bulk(value) {
 			t.Errorf("reads on a full disk: %s", shorten(reply))
 		}
 		s.kill()
@@ -129,14 +132,15 @@ func fillUp(t *testing.T, s *server, makeRoom func()) {
 	s.restart()
 	conn = connect(t, s)
 	for i := range acknowledged {
-		if reply := conn.do(t, "GET", fmt.Sprint("full:", i)); reply != bulk(fmt.Sprint(i, value)) {
+		if reply := conn.do(t, "GET", fmt.Sprint("full:", i)); reply != bulk(value) {
 			t.Fatalf("acknowledged write %d of %d: %s", i, acknowledged, shorten(reply))
 		}
 	}
 	conn.want(t, "+OK\r\n", "SET", "again", "writable")
 }
 
-// A damaged file may stop the start, with its name, or make a read an error. It may never change or hide data.
+// A damaged file may stop the start, or the process when it comes to read the damage, with the file's name; or it may
+// make a read an error. It may never change or hide data.
 func TestDamagedFilesAreReported(t *testing.T) {
 	const keys = 3000
 	s := startLarder(t)
@@ -198,22 +202,30 @@ func startDamaged(t *testing.T, from, name string, content []byte, keys int) {
 	s.process = startProcess(t, exec.Command(s.program, s.args(port)...))
 	defer s.kill()
 	if err := s.await(port); err != nil {
-		said := s.output.String()
-		t.Logf("refused:\n%s", said)
-		if !strings.Contains(said, filepath.Base(name)) {
-			t.Errorf("the start was refused without naming %s:\n%s", name, said)
-		}
-		if strings.Contains(said, "panic") || strings.Contains(said, "goroutine ") {
-			t.Errorf("the start ended with a stack trace:\n%s", said)
-		}
+		endedNaming(t, s, name)
 		return
 	}
 	s.port = port
-	readDamaged(t, s, keys)
+	readDamaged(t, s, name, keys)
 }
 
-// readDamaged reads all there was: each key is right or an error.
-func readDamaged(t *testing.T, s *server, keys int) {
+// endedNaming checks that a process which ended said why and named the file, as an operator needs it.
+func endedNaming(t *testing.T, s *server, name string) {
+	t.Helper()
+	if err := s.wait(t); err == nil {
+		t.Errorf("it ended with code 0")
+	}
+	said := s.output.String()
+	if !strings.Contains(said, filepath.Base(name)) {
+		t.Errorf("it ended without naming %s:\n%s", name, said)
+	}
+	if strings.Contains(said, "panic:") || strings.Contains(said, "goroutine ") {
+		t.Errorf("it ended with a stack trace:\n%s", said)
+	}
+}
+
+// readDamaged reads all there was: each key is right or an error, or the process ends with the reason.
+func readDamaged(t *testing.T, s *server, name string, keys int) {
 	t.Helper()
 	conn := connect(t, s)
 	reported := 0
@@ -222,7 +234,16 @@ func readDamaged(t *testing.T, s *server, keys int) {
 		if i < keys {
 			key, value = filled(i)
 		}
-		switch reply := conn.do(t, "GET", key); {
+		conn.put("GET", key)
+		if err := conn.send(); err != nil {
+			endedNaming(t, s, name)
+			return
+		}
+		reply, err := conn.reply()
+		switch {
+		case err != nil:
+			endedNaming(t, s, name)
+			return
 		case reply == bulk(value):
 		case reply[0] == '-':
 			reported++

@@ -6,19 +6,28 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // larderProgram is the path of the binary under test, built once for all tests.
 var larderProgram string
 
 func TestMain(m *testing.M) {
+	redis.SetLogger(silence{})
 	os.Exit(run(m))
 }
+
+// silence keeps the client library from reporting every server that a test has killed.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "larder-integration-")
@@ -33,7 +42,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	larderProgram = filepath.Join(dir, "larder")
-	build := exec.Command("go", "build", "-o", larderProgram, "github.com/larder-db/larder/cmd/larder")
+	args := []string{"build", "-o", larderProgram}
+	if os.Getenv("LARDER_RACE") == "1" { // make race: the binary itself under the race detector
+		args = append(args, "-race")
+		os.Setenv("GORACE", "halt_on_error=1")
+	}
+	build := exec.Command("go", append(args, "github.com/larder-db/larder/cmd/larder")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "larder does not build: %v\n%s", err, out)
 		return 1

@@ -83,9 +83,6 @@ func (p *process) wait(t testing.TB) error {
 	}
 }
 
-// exitCode of an ended process; -1 if a signal ended it.
-func (p *process) exitCode() int { return p.cmd.ProcessState.ExitCode() }
-
 // server is a larder or a redis-server that listens on a port of its own.
 type server struct {
 	*process

@@ -21,7 +21,7 @@ func TestStopsKeepEverything(t *testing.T) {
 			fill(t, conn, 1000)
 			conn.want(t, "+OK\r\n", "SAVE")
 			conn.want(t, "+OK\r\n", "SET", "after", "the checkpoint")
-			digest := conn.do(t, "DEBUG", "DIGEST")
+			digest := digestOf(t, conn)
 			stop(t, s)
 			s.restart()
 			conn = connect(t, s)
@@ -40,7 +40,7 @@ func shutdown(t *testing.T, s *server, args ...string) {
 		t.Fatal(err)
 	}
 	if reply, err := conn.reply(); err == nil {
-		t.Errorf("%s answered %s", quoteArgs(args), shorten(reply))
+		t.Fatalf("%s answered %s", quoteArgs(args), shorten(reply))
 	}
 	if err := s.wait(t); err != nil {
 		t.Errorf("%s: %v; it said:\n%s", quoteArgs(args), err, s.output.String())
@@ -87,7 +87,7 @@ func TestDebugReloadAndLoadAOF(t *testing.T) {
 	conn.want(t, "+OK\r\n", "SET", "lasting", "x", "EX", "100000")
 	for _, command := range []string{"RELOAD", "LOADAOF", "RELOAD"} {
 		conn.want(t, "+OK\r\n", "SET", "since", command)
-		digest := conn.do(t, "DEBUG", "DIGEST")
+		digest := digestOf(t, conn)
 		conn.want(t, "+OK\r\n", "DEBUG", command)
 		conn.want(t, digest, "DEBUG", "DIGEST")
 		conn.want(t, bulk(command), "GET", "since")

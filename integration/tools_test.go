@@ -46,7 +46,7 @@ func TestRedisCLI(t *testing.T) {
 	if out, err := runTool(t, []byte("SET a 1\nINCR a\nGET a\n"), cli, "-p", port); out != "OK\n2\n2\n" {
 		t.Errorf("redis-cli reading commands: %q, %v", out, err)
 	}
-	for _, args := range [][]string{{"INFO"}, {"CONFIG", "GET", "*"}, {"CLIENT", "LIST"}, {"COMMAND", "DOCS"}, {"--stat", "-i", "0.01", "-r", "1"}} {
+	for _, args := range [][]string{{"INFO"}, {"CONFIG", "GET", "*"}, {"CLIENT", "LIST"}, {"COMMAND", "DOCS"}, {"-r", "3", "PING"}} {
 		if out, err := runTool(t, nil, cli, append([]string{"-p", port}, args...)...); err != nil || strings.HasPrefix(out, "ERR") || out == "" {
 			t.Errorf("redis-cli %v: %v, %q", args, err, shorten(out))
 		}
@@ -90,7 +90,7 @@ GETEX lasting PERSIST`, "\n") {
 			t.Errorf("%s: %s", line, reply)
 		}
 	}
-	digest := conn.do(t, "DEBUG", "DIGEST")
+	digest := digestOf(t, conn)
 	s.kill()
 
 	if out, err := runTool(t, nil, larderProgram, "aof", "check", s.dir); err != nil {
@@ -109,7 +109,9 @@ GETEX lasting PERSIST`, "\n") {
 	if err != nil || !strings.Contains(out, "errors: 0") {
 		t.Errorf("redis-cli --pipe: %v\n%s", err, out)
 	}
-	connect(t, peer).want(t, digest, "DEBUG", "DIGEST")
+	theirs := connect(t, peer)
+	theirs.want(t, "$-1\r\n", "GET", "gone") // redis-server counts a key whose time is over until it looks for it
+	theirs.want(t, digest, "DEBUG", "DIGEST")
 	s.restart()
 	connect(t, s).want(t, digest, "DEBUG", "DIGEST")
 }

@@ -84,6 +84,16 @@ func (w *wire) want(t testing.TB, reply string, args ...string) {
 	}
 }
 
+// digestOf is the reply of DEBUG DIGEST, which must not be an error.
+func digestOf(t testing.TB, w *wire) string {
+	t.Helper()
+	reply := w.do(t, "DEBUG", "DIGEST")
+	if reply[0] == '-' {
+		t.Fatalf("DEBUG DIGEST: %s", reply)
+	}
+	return reply
+}
+
 // bulk is the encoding of a string in a reply.
 func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
 

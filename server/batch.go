@@ -61,6 +61,14 @@ func (b *batch) End(i int) {
 	}
 }
 
+// unanswer forgets the replies so far: all calls will run again.
+func (b *batch) unanswer() {
+	b.out.Buf = b.out.Buf[:0]
+	for i := range b.notes {
+		b.notes[i].failed = false
+	}
+}
+
 // done is the proposal's Done: on the goroutine that applied, or the reaper's.
 func (b *batch) done(_ *raftfsm.Proposal, err error) {
 	b.err = err

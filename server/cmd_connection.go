@@ -150,7 +150,7 @@ func hello(s *session, args [][]byte, w *resp.Writer) {
 		w.Error(wrongPass)
 		return
 	}
-	if !s.authenticated {
+	if s.mustLogIn() {
 		w.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time")
 		return
 	}

@@ -25,6 +25,7 @@ type loop struct {
 	out     resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id
+	figures  loopFigures
 	sessions map[uint64]*session
 	nobody   *session // whose replies nobody waits for
 }
@@ -87,13 +88,14 @@ func (l *loop) seal() {
 func (l *loop) answerReads(b *batch) bool {
 	l.beginRead()
 	defer l.endRead()
+	l.reader.SetNoTouch(false)
 	for i, c := range b.commands.Calls() {
 		outcome, err := l.reader.Do(c.Row, c.DB, c.Args, b.Begin(i))
-		b.End(i)
 		if err != nil || outcome != engine.Answered {
-			b.out.Buf = b.out.Buf[:0]
+			b.unanswer()
 			return false
 		}
+		b.End(i)
 	}
 	l.open = nil
 	l.flight++ // completed takes it back
@@ -111,7 +113,11 @@ func (l *loop) completed(b *batch) {
 	for i := range b.notes {
 		n := &b.notes[i]
 		if b.err != nil {
-			n.session.answered(errorReply(b.err))
+			var reply []byte
+			if !n.silent {
+				reply = errorReply(b.err)
+			}
+			n.session.answered(reply)
 			continue
 		}
 		if n.failed {
@@ -119,6 +125,12 @@ func (l *loop) completed(b *batch) {
 		}
 		reply := b.out.Buf[start:n.end]
 		start = n.end
+		switch {
+		case n.session == l.nobody:
+			l.server.node.expired.Add(integerReply(reply))
+		case n.entry.looksUp:
+			l.lookedUp(reply)
+		}
 		if n.silent {
 			reply = nil
 		}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,8 +49,9 @@ type node struct {
 	joined sync.WaitGroup
 
 	checkpoints checkpoints
-	hold        atomic.Bool // writes wait for room in memory
-	diskFull    atomic.Bool // maxdisk is reached
+	hold        atomic.Bool  // writes wait for room in memory
+	diskFull    atomic.Bool  // maxdisk is reached
+	expired     atomic.Int64 // keys that were removed because their time had come
 }
 
 const (
@@ -74,13 +76,13 @@ func budgets(maxmemory int64) (front, cache int64) {
 	if maxmemory == 0 {
 		return 0, 64 << 20
 	}
-	cache = min(max(maxmemory/16, 4<<20), 1<<30)
+	cache = min(max(maxmemory/16, 4<<20), 128<<20)
 	return max(maxmemory-maxmemory/8-cache, 8<<20), cache
 }
 
 // openNode opens everything and waits until the shard can be read and written.
 func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal func(error)) (_ *node, err error) {
-	v := c.Load()
+	v, begun := c.Load(), time.Now()
 	n := &node{config: c, log: log, fatal: fatal}
 	defer func() {
 		if err != nil {
@@ -104,7 +106,7 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	front, cache := budgets(v.MaxMemory.Bytes)
 	n.cache = store.NewCache(cache)
 	n.engine, err = engine.Open(engine.Options{
-		Store:  store.Options{Dir: filepath.Join(v.Dir, "shard-1"), Cache: n.cache, Logger: log, Fatal: fatal},
+		Store:  store.Options{Dir: filepath.Join(v.Dir, "shard-1"), Cache: n.cache, Logger: log, Fatal: fatal, HoldCompactions: true},
 		Random: rand.Uint64,
 		Budget: front,
 		Logger: log,
@@ -114,6 +116,7 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 		return nil, err
 	}
 	n.engine.Keys().SetRecencyClock(uint32(time.Now().Unix()))
+	checkpoint := n.engine.AppliedIndex()
 	n.group, err = raftfsm.Open(raftfsm.Options{
 		ID: serverID, Group: shardID, Node: rand.Uint64(),
 		Bootstrap: []raft.Server{{ID: serverID, Address: serverAddr}},
@@ -133,6 +136,10 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	if err := n.group.WaitReady(ctx); err != nil {
 		return nil, fmt.Errorf("the shard did not become ready: %w", err)
 	}
+	log.Info("the data is recovered", "checkpoint_index", checkpoint, "entries_replayed", n.engine.AppliedIndex()-checkpoint,
+		"keys", n.keyCount(), "took", time.Since(begun).Round(time.Millisecond))
+	n.engine.Store().AllowCompactions()
+	debug.FreeOSMemory() // what the replay has left behind
 	n.checkpoints.init(time.Now())
 	background, stop := context.WithCancel(context.Background())
 	n.stop = stop
@@ -146,6 +153,14 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 type shardEngine struct{ *engine.Engine }
 
 func (e shardEngine) BeginCheckpoint() (raftfsm.Checkpoint, error) { return e.Engine.BeginCheckpoint() }
+
+// keyCount is how many keys there are in all data bases.
+func (n *node) keyCount() (total int64) {
+	for _, keys := range n.engine.Keys().Stats().Keys {
+		total += keys
+	}
+	return total
+}
 
 func (n *node) random() uint64 { return rand.Uint64() }
 
@@ -203,11 +218,12 @@ func (n *node) refuse(row *command.Command) string {
 	return ""
 }
 
-// reload drops the front and rebuilds it from store and log.
+// reload drops the front and rebuilds it from store and log. It waits for checkpoints and long reads under way. An
+// error means that the state is gone.
 func (n *node) reload() error {
 	for {
 		err := n.engine.Reload(n.replay)
-		if !errors.Is(err, keyspace.ErrCheckpointing) {
+		if !errors.Is(err, keyspace.ErrCheckpointing) && !errors.Is(err, keyspace.ErrViewed) {
 			return err
 		}
 		time.Sleep(time.Millisecond)

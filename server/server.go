@@ -51,9 +51,12 @@ type Server struct {
 	runID   string
 	ports   []net.Addr
 
+	tls         tlsSettings
 	always      atomic.Bool
 	lfu         atomic.Bool
 	errors      errorCounts
+	slow        slowLog
+	memoryPeak  atomic.Int64
 	accepted    atomic.Int64
 	refused     atomic.Int64
 	expireRow   *command.Command
@@ -66,13 +69,13 @@ type Server struct {
 // stopRequest says how the server is to end.
 type stopRequest struct {
 	save bool
-	err  error
 }
 
 // errorCounts counts error replies by code, for INFO's errorstats.
 type errorCounts struct {
 	mu struct {
 		sync.Mutex
+		total  uint64
 		byCode map[string]uint64
 	}
 }
@@ -83,6 +86,7 @@ const maxErrorCodes = 128
 func (e *errorCounts) count(code string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.mu.total++
 	if e.mu.byCode == nil {
 		e.mu.byCode = map[string]uint64{}
 	}
@@ -91,10 +95,23 @@ func (e *errorCounts) count(code string) {
 	}
 }
 
+func (e *errorCounts) reset() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.mu.byCode)
+	e.mu.total = 0
+}
+
 // Start opens the data folder and listens. The server runs until Wait returns.
 func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, err error) {
 	v := c.Load()
 	srv := &Server{config: c, log: log, started: time.Now(), workers: newWorkers(), stop: make(chan stopRequest, 1)}
+	if err := checkOverflow(v); err != nil {
+		return nil, err
+	}
+	if err := srv.fitMaxClients(); err != nil {
+		return nil, err
+	}
 	srv.runID = fmt.Sprintf("%016x%016x%08x", randomID(), randomID(), uint32(randomID()))
 	srv.table = newCommandTable(renames(v.RenameCommands))
 	srv.expireRow = command.Lookup([]byte(expireCommand))
@@ -158,7 +175,32 @@ func (srv *Server) watchConfig() {
 			})
 		}
 		return nil
-	}, "proto-max-bulk-len", "client-query-buffer-limit")
+	}, "proto-max-bulk-len", "client-query-buffer-limit", "requirepass")
+	srv.config.OnChange(func(_, new *config.Values) error { return checkOverflow(new) }, "overflow")
+	srv.config.OnChange(func(_, new *config.Values) error { return checkMaxClients(new.MaxClients) }, "maxclients")
+	srv.config.OnChange(srv.reloadTLS, "tls-cert-file", "tls-key-file", "tls-key-file-pass", "tls-ca-cert-file", "tls-ca-cert-dir",
+		"tls-auth-clients", "tls-protocols", "tls-session-caching")
+}
+
+// reloadTLS has new connections get what the tls-* directives, and the files that they name, say now.
+func (srv *Server) reloadTLS(_, new *config.Values) error {
+	if new.TLS.Port == 0 {
+		return nil
+	}
+	if err := srv.tls.load(new); err != nil {
+		srv.log.Warn("the TLS settings stay as they are", "error", err)
+		//lint:ignore ST1005 Redis's words
+		return errors.New("Unable to update TLS configuration. Check server logs.")
+	}
+	return nil
+}
+
+// checkOverflow refuses what this release does not do yet.
+func checkOverflow(v *config.Values) error {
+	if !v.Overflow {
+		return errors.New("'overflow no', which evicts keys by maxmemory-policy, comes with a later release: only 'yes'")
+	}
+	return nil
 }
 
 func (srv *Server) listen(v *config.Values) error {
@@ -195,12 +237,11 @@ func (srv *Server) listen(v *config.Values) error {
 		}
 	}
 	if v.TLS.Port != 0 {
-		t, err := tlsConfig(v)
-		if err != nil {
+		if err := srv.tls.load(v); err != nil {
 			return err
 		}
 		if err := srv.listenTCP(v.Bind, v.TLS.Port, func(network, addr string) (net.Addr, error) {
-			return srv.net.ListenTLS(network, addr, t)
+			return srv.net.ListenTLS(network, addr, srv.tls.listening())
 		}); err != nil {
 			return err
 		}
@@ -286,15 +327,18 @@ func addrOf(a net.Addr) string {
 // tick is called on each loop about every 100 ms.
 func (l *loop) tick() {
 	l.seal() // what was held back while memory was short
-	timeout := l.server.config.Load().Timeout
-	if timeout <= 0 {
+	l.figures.rate.sample(l.loop.Now(), l.calls())
+	v := l.server.config.Load()
+	timeout, output := v.Timeout, v.OutputLimits[config.ClassNormal]
+	if timeout <= 0 && output.Soft == 0 {
 		return
 	}
 	now := l.loop.Now()
 	for _, s := range l.sessions {
-		if s.unfinished() == 0 && !s.busy && now.Sub(s.conn.LastInteraction()) > timeout {
+		if timeout > 0 && s.unfinished() == 0 && !s.busy && now.Sub(s.lastActive()) > timeout {
 			s.conn.Close()
 		}
+		s.checkSoftOutput(output, now)
 	}
 }
 
@@ -327,7 +371,7 @@ func (srv *Server) close(ctx context.Context, save bool) error {
 	if srv.net != nil {
 		err = srv.net.Close(ctx)
 	}
-	srv.workers.wait()
+	srv.workers.close()
 	return errors.Join(err, srv.node.close(ctx, save))
 }
 

@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/larder-db/larder/engine"
@@ -37,7 +36,11 @@ type session struct {
 
 	issued, finished uint64 // calls put into batches, and calls answered
 	held             []held
+	heldBytes        int
 	waiting          [][]byte // a command that was taken from the parser and has to wait
+
+	lastReply time.Time // of a call that took its time
+	softSince time.Time // since when more is unread than the soft limit allows; zero: it is not
 
 	client clientInfo
 }
@@ -78,7 +81,13 @@ func (srv *Server) newSession(c *transport.Conn) *session {
 func (s *session) applyLimits(v *config.Values) {
 	s.limits.MaxBulk = int(v.ProtoMaxBulkLen)
 	s.limits.QueryBuffer = v.ClientQueryBufferLimit
-	s.limits.Authenticated = s.authenticated
+	s.limits.Authenticated = s.authenticated || v.RequirePass == ""
+}
+
+// mustLogIn says whether the client has to give a password before it may do more. Who was connected before there was
+// one need not.
+func (s *session) mustLogIn() bool {
+	return !s.authenticated && s.server.config.Load().RequirePass != ""
 }
 
 // Data implements transport.Handler.
@@ -96,7 +105,7 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 // Closed implements transport.Handler.
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
-	s.held, s.waiting = nil, nil
+	s.held, s.heldBytes, s.waiting = nil, 0, nil
 	delete(s.loop.sessions, c.ID())
 }
 
@@ -109,6 +118,7 @@ func (s *session) goOn() {
 	s.take()
 	s.loop.endRead()
 	s.inNext = false
+	s.conn.Parser.Release() // outside of Data nobody else does
 	if s.conn.Closing() {
 		return
 	}
@@ -117,7 +127,7 @@ func (s *session) goOn() {
 		s.paused = blocked
 		if blocked {
 			s.conn.PauseReading()
-		} else {
+		} else if !s.ended { // behind a protocol error nothing is to be read
 			s.conn.ResumeReading()
 		}
 	}
@@ -128,29 +138,31 @@ func (s *session) goOn() {
 
 // blocked says whether no further command may be taken now.
 func (s *session) blocked() bool {
-	return s.busy || s.stalled || s.unfinished() >= maxUnfinished || s.conn.OutputBuffered() > slowOutput
+	return s.busy || s.stalled || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
 }
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
 
 func (s *session) take() {
 	for !s.conn.Closing() && !s.blocked() {
-		args := s.waiting
-		if args == nil {
-			var ok bool
-			var err error
-			args, ok, err = s.conn.Parser.Next(&s.limits)
-			if err != nil {
-				s.protocolError(err)
+		if args := s.waiting; args != nil {
+			s.waiting = nil
+			if !s.execute(args) {
+				s.waiting = args
 				return
 			}
-			if !ok {
-				return
-			}
+			continue
 		}
-		s.waiting = nil
+		args, ok, err := s.conn.Parser.Next(&s.limits)
+		if err != nil {
+			s.protocolError(err)
+			return
+		}
+		if !ok {
+			return
+		}
 		if !s.execute(args) {
-			s.waiting = args
+			s.waiting = cloneArgs(args) // the parser's are gone when Data returns
 			return
 		}
 	}
@@ -184,6 +196,7 @@ func (s *session) hold(reply []byte) {
 		return
 	}
 	s.held = append(s.held, held{s.issued, bytes.Clone(reply)})
+	s.heldBytes += len(reply)
 }
 
 // answered takes the reply of the oldest unfinished call.
@@ -192,10 +205,15 @@ func (s *session) answered(reply []byte) {
 	if s.closed {
 		return
 	}
+	s.lastReply = s.loop.loop.Now()
 	s.conn.Write(reply)
 	for len(s.held) > 0 && s.held[0].after <= s.finished {
 		s.conn.Write(s.held[0].bytes)
+		s.heldBytes -= len(s.held[0].bytes)
 		s.held = s.held[1:]
+	}
+	if len(s.held) == 0 {
+		s.held = nil
 	}
 	s.checkOutput()
 }
@@ -204,9 +222,36 @@ func (s *session) answered(reply []byte) {
 func (s *session) checkOutput() {
 	limit := s.server.config.Load().OutputLimits[config.ClassNormal].Hard
 	if limit > 0 && int64(s.conn.OutputBuffered()) > limit {
-		s.server.log.Warn("closing a client that reads its replies too slowly", "client", s.conn.ID(), "addr", addrOf(s.conn.RemoteAddr()), "unread_bytes", s.conn.OutputBuffered(), "limit_bytes", limit)
-		s.conn.Close()
+		s.closeSlow(limit)
 	}
+}
+
+// checkSoftOutput does the same for what is too much for long. It is called every now and then.
+func (s *session) checkSoftOutput(limit config.OutputLimit, now time.Time) {
+	switch {
+	case limit.Soft == 0 || int64(s.conn.OutputBuffered()) <= limit.Soft:
+		s.softSince = time.Time{}
+	case s.softSince.IsZero():
+		s.softSince = now
+	case now.Sub(s.softSince) > time.Duration(limit.SoftSeconds)*time.Second:
+		s.closeSlow(limit.Soft)
+	}
+}
+
+func (s *session) closeSlow(limit int64) {
+	if s.conn.Closing() {
+		return
+	}
+	s.server.log.Warn("closing a client that reads its replies too slowly", "client", s.conn.ID(), "addr", s.peer(), "unread_bytes", s.conn.OutputBuffered(), "limit_bytes", limit)
+	s.conn.Close()
+}
+
+// lastActive is when the client was heard of or answered last.
+func (s *session) lastActive() time.Time {
+	if last := s.conn.LastInteraction(); last.After(s.lastReply) {
+		return last
+	}
+	return s.lastReply
 }
 
 // execute runs one command, or puts it on its way. It returns false if it has to wait and be given again.
@@ -218,7 +263,7 @@ func (s *session) execute(args [][]byte) bool {
 	if e.container() && len(args) > 1 {
 		sub := s.server.table.sub(e, args[1])
 		if sub == nil {
-			return s.reject(e, fmt.Sprintf("ERR unknown subcommand '%.128s'. Try %s HELP.", args[1], e.row.Name))
+			return s.reject(e, fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.", shortened(args[1], shownBytes), e.row.Name))
 		}
 		e = sub
 	}
@@ -226,7 +271,7 @@ func (s *session) execute(args [][]byte) bool {
 	if !row.ArityOK(len(args)) {
 		return s.reject(e, "ERR wrong number of arguments for '"+s.server.table.names[e.id]+"' command")
 	}
-	if !s.authenticated && row.Flags&command.NoAuth == 0 {
+	if row.Flags&command.NoAuth == 0 && s.mustLogIn() {
 		return s.reject(e, "NOAUTH Authentication required.")
 	}
 	s.client.lastCommand = e
@@ -254,16 +299,27 @@ func (s *session) reject(e *entry, msg string) bool {
 	return true
 }
 
+// shownBytes is how much of what a client sent an error repeats.
+const shownBytes = 128
+
 func unknownCommand(args [][]byte) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "ERR unknown command '%.128s', with args beginning with: ", args[0])
+	var shown []byte
 	for _, a := range args[1:] {
-		if b.Len() > 256 {
+		if len(shown) >= shownBytes {
 			break
 		}
-		fmt.Fprintf(&b, "'%.*s' ", 128, a)
+		shown = fmt.Appendf(shown, "'%s' ", shortened(a, shownBytes-len(shown)))
 	}
-	return b.String()
+	return fmt.Sprintf("ERR unknown command '%s', with args beginning with: %s", shortened(args[0], shownBytes), shown)
+}
+
+// shortened is the part of an argument that an error shows: up to a zero byte, as C's strings end, or to n bytes.
+func shortened(arg []byte, n int) []byte {
+	arg = arg[:min(len(arg), n)]
+	if end := bytes.IndexByte(arg, 0); end >= 0 {
+		arg = arg[:end]
+	}
+	return arg
 }
 
 // writer is the loop's writer, empty, in the session's protocol.
@@ -299,26 +355,31 @@ func (s *session) serve(e *entry, args [][]byte) bool {
 	if s.busy { // a worker answers
 		return true
 	}
-	if w.Errors() > 0 {
-		s.loop.stats[e.id].failed++
-		s.server.errors.count(w.ErrorCode())
-	}
-	s.finish(w)
+	s.served(e, w)
 	if s.client.replySkip {
 		s.client.replySkip, s.client.skipNext = false, true
 	}
 	return true
 }
 
+// served counts what became of a command that is done and sends its reply.
+func (s *session) served(e *entry, w *resp.Writer) {
+	if w.Errors() > 0 {
+		s.loop.stats[e.id].failed++
+		s.server.errors.count(w.ErrorCode())
+	}
+	s.finish(w)
+}
+
 // silent says that the reply of the next call is not wanted (CLIENT REPLY).
 func (s *session) silent() bool { return s.client.replyOff || s.client.skipNext }
 
 func (s *session) addWrite(e *entry, args [][]byte) bool {
+	s.loop.endRead() // batch may propose, and what is proposed must be able to run
 	b := s.loop.batch()
 	if b == nil {
 		return s.stall()
 	}
-	s.loop.endRead()
 	b.commands.AddWrite(s.engineRow(e), s.db, args)
 	s.note(b, e)
 	return true
@@ -347,14 +408,14 @@ func (s *session) stall() bool {
 func (s *session) read(e *entry, args [][]byte) bool {
 	long := e.row.Flags&command.LongRead != 0
 	if s.unfinished() > 0 {
-		if long {
+		if long || s.client.noTouch { // what rides in a batch counts as a use
 			return false
 		}
+		s.loop.endRead()
 		b := s.loop.batch()
 		if b == nil {
 			return s.stall()
 		}
-		s.loop.endRead()
 		b.commands.AddRead(s.engineRow(e), s.db, args)
 		s.note(b, e)
 		return true
@@ -368,6 +429,7 @@ func (s *session) read(e *entry, args [][]byte) bool {
 		return true
 	}
 	s.loop.beginRead()
+	s.loop.reader.SetNoTouch(s.client.noTouch && e.row.Name != "TOUCH")
 	w := s.writer()
 	outcome, err := s.loop.reader.Do(e.row, s.db, args, w)
 	if err != nil {
@@ -384,21 +446,20 @@ func (s *session) read(e *entry, args [][]byte) bool {
 		return s.readBehindExpiry(e, args)
 	}
 	s.loop.stats[e.id].calls++
-	if w.Errors() > 0 {
-		s.loop.stats[e.id].failed++
-		s.server.errors.count(w.ErrorCode())
+	if e.looksUp {
+		s.loop.lookedUp(w.Buf)
 	}
-	s.finish(w)
+	s.served(e, w)
 	return true
 }
 
 // readBehindExpiry has the log delete the command's keys whose time has come, and runs the read behind it.
 func (s *session) readBehindExpiry(e *entry, args [][]byte) bool {
+	s.loop.endRead()
 	b := s.loop.batch()
 	if b == nil {
 		return s.stall()
 	}
-	s.loop.endRead()
 	if at, err := e.row.KeyPositions(args, nil); err == nil && len(at) > 0 {
 		b.commands.AddWrite(s.server.expireRow, s.db, expireArgs(at, args))
 		b.notes = append(b.notes, note{session: s.loop.nobody, entry: s.server.expireEntry})
@@ -424,10 +485,14 @@ func (s *session) detach(e *entry, args [][]byte) {
 	node, lfu := s.server.node, s.server.lfuPolicy()
 	var due bool
 	var err error
+	var took time.Duration
 	w := &resp.Writer{RESP3: resp3}
 	s.work(func() {
+		begun := time.Now()
 		due, err = node.engine.Detached(e.row, db, args, node.group.Now(), node.random(), lfu, w)
+		took = time.Since(begun)
 	}, func() {
+		s.server.slow.note(s, args, took)
 		switch {
 		case err != nil:
 			node.fatal(fmt.Errorf("the data cannot be read: %w", err))
@@ -440,6 +505,9 @@ func (s *session) detach(e *entry, args [][]byte) {
 			if w.Errors() > 0 {
 				s.loop.stats[e.id].failed++
 				s.server.errors.count(w.ErrorCode())
+			}
+			if e.looksUp {
+				s.loop.lookedUp(w.Buf)
 			}
 			if s.silent() {
 				s.client.skipNext = false
@@ -457,15 +525,27 @@ func (s *session) work(do, finish func()) {
 	s.busy = true
 	s.server.workers.run(func() {
 		do()
-		s.loop.loop.Post(func() {
-			s.busy = false
-			if s.closed {
-				return
-			}
-			finish()
-			s.goOn()
-		})
+		s.loop.loop.Post(func() { s.resume(finish) })
 	})
+}
+
+// resume ends busy: finish writes the reply, and the session goes on.
+func (s *session) resume(finish func()) {
+	s.busy = false
+	if s.closed {
+		return
+	}
+	s.lastReply = s.loop.loop.Now()
+	finish()
+	s.goOn()
+}
+
+// replyLate is what finish does for one of the server's own commands that made the session busy: answer writes the
+// reply.
+func (s *session) replyLate(e *entry, answer func(w *resp.Writer)) {
+	w := s.writer()
+	answer(w)
+	s.served(e, w)
 }
 
 func cloneArgs(args [][]byte) [][]byte {

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"bytes"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/larder-db/larder/engine/command"
@@ -23,7 +26,10 @@ type serverCommand struct {
 type entry struct {
 	row    *command.Command
 	server *serverCommand
-	id     int // place in the statistics
+	subs   []*entry // a container's subcommands; MEMORY has some in either table
+	id     int      // place in the statistics
+	// looksUp: the command reads one key, and its reply says whether that was there.
+	looksUp bool
 }
 
 // commandTable finds commands by name, under their renamed names.
@@ -38,13 +44,14 @@ func newCommandTable(renames func(name string) (string, bool)) *commandTable {
 	add := func(name string, e *entry) {
 		e.id = len(t.names)
 		t.names = append(t.names, name)
-		if e.row != nil {
-			t.byRow[e.row] = e
-		}
+		t.byRow[e.row] = e
+		e.looksUp = looksUp(e.row)
 	}
+	var entered []*entry
 	enter := func(name string, e *entry) {
 		name = strings.ToLower(name)
 		add(name, e)
+		entered = append(entered, e)
 		if to, ok := renames(name); ok {
 			name = strings.ToLower(to)
 		}
@@ -54,23 +61,32 @@ func newCommandTable(renames func(name string) (string, bool)) *commandTable {
 	}
 	rows := command.Table()
 	for i := range rows {
-		if rows[i].Internal() {
-			add(strings.ToLower(rows[i].Name), &entry{row: &rows[i]})
+		e := &entry{row: &rows[i]}
+		if e.row.Internal() {
+			add(strings.ToLower(e.row.Name), e)
 			continue
 		}
-		enter(rows[i].Name, &entry{row: &rows[i]})
-		for j := range rows[i].Sub {
-			sub := &rows[i].Sub[j]
-			add(strings.ToLower(rows[i].Name+"|"+sub.Name), &entry{row: sub})
+		enter(e.row.Name, e)
+		for j := range e.row.Sub {
+			e.subs = append(e.subs, &entry{row: &e.row.Sub[j]})
 		}
 	}
 	for _, family := range serverFamilies() {
 		for i := range family {
-			enter(family[i].Name, &entry{row: &family[i].Command, server: &family[i]})
-			for j := range family[i].Sub {
-				sub := &family[i].Sub[j]
-				add(strings.ToLower(family[i].Name+"|"+sub.Name), &entry{row: &sub.Command, server: sub})
+			c := &family[i]
+			e := t.byRow[command.Lookup([]byte(c.Name))]
+			if e == nil {
+				e = &entry{row: &c.Command, server: c}
+				enter(c.Name, e)
 			}
+			for j := range c.Sub {
+				e.subs = append(e.subs, &entry{row: &c.Sub[j].Command, server: &c.Sub[j]})
+			}
+		}
+	}
+	for _, e := range entered {
+		for _, sub := range e.subs {
+			add(strings.ToLower(e.row.Name+"|"+sub.row.Name), sub)
 		}
 	}
 	return t
@@ -78,7 +94,7 @@ func newCommandTable(renames func(name string) (string, bool)) *commandTable {
 
 // serverFamilies lists the server's own commands.
 func serverFamilies() [][]serverCommand {
-	return [][]serverCommand{connectionCommands, clientCommands, adminCommands, infoCommands, debugCommands}
+	return [][]serverCommand{connectionCommands, clientCommands, configCommands, commandCommands, adminCommands, infoCommands, debugCommands}
 }
 
 // find looks a command up, whatever its case.
@@ -96,23 +112,40 @@ func (t *commandTable) find(name []byte) *entry {
 	return t.byName[string(lower[:len(name)])]
 }
 
+// isWord says whether an argument is the word, whatever its case.
+func isWord(arg []byte, word string) bool {
+	return len(arg) == len(word) && strings.EqualFold(string(arg), word)
+}
+
 // sub is the entry of a container's subcommand, or nil.
 func (t *commandTable) sub(e *entry, name []byte) *entry {
-	if e.server != nil {
-		for i := range e.server.Sub {
-			if strings.EqualFold(e.server.Sub[i].Name, string(name)) {
-				return t.byRow[&e.server.Sub[i].Command]
-			}
+	for _, sub := range e.subs {
+		if isWord(name, sub.row.Name) {
+			return sub
 		}
-		return nil
-	}
-	if row := e.row.Subcommand(name); row != nil {
-		return t.byRow[row]
 	}
 	return nil
 }
 
-// container says whether the command has subcommands.
-func (e *entry) container() bool {
-	return len(e.row.Sub) > 0 || e.server != nil && len(e.server.Sub) > 0
+// all lists the commands that clients can call, containers but not their subcommands.
+func (t *commandTable) all() []*entry {
+	list := slices.Collect(maps.Values(t.byName))
+	slices.SortFunc(list, func(a, b *entry) int { return a.id - b.id })
+	return list
 }
+
+// subs lists the subcommands of a container.
+func (t *commandTable) subs(e *entry) []*entry { return e.subs }
+
+// byFullName finds a command, or with "container|name" a subcommand.
+func (t *commandTable) byFullName(name []byte) *entry {
+	name, sub, ok := bytes.Cut(name, []byte("|"))
+	e := t.find(name)
+	if e != nil && ok {
+		return t.sub(e, sub)
+	}
+	return e
+}
+
+// container says whether the command has subcommands.
+func (e *entry) container() bool { return len(e.subs) > 0 }

@@ -7,9 +7,31 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/larder-db/larder/server/config"
 )
+
+// tlsSettings is what new TLS connections get. It can be replaced while the server runs.
+type tlsSettings struct{ current atomic.Pointer[tls.Config] }
+
+// load makes the settings of the configuration the current ones, or changes nothing.
+func (t *tlsSettings) load(v *config.Values) error {
+	c, err := tlsConfig(v)
+	if err != nil {
+		return err
+	}
+	t.current.Store(c)
+	return nil
+}
+
+// listening is the configuration for a listener: each handshake takes the current settings.
+func (t *tlsSettings) listening() *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12, // the settings decide
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return t.current.Load(), nil },
+	}
+}
 
 // tlsConfig makes the TLS side of the configuration, with Redis's directives.
 func tlsConfig(v *config.Values) (*tls.Config, error) {
@@ -21,7 +43,7 @@ func tlsConfig(v *config.Values) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tls-cert-file and tls-key-file cannot be used: %w", err)
 	}
-	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, SessionTicketsDisabled: !t.SessionCaching}
 	versions := map[string]uint16{"TLSv1": tls.VersionTLS10, "TLSv1.1": tls.VersionTLS11, "TLSv1.2": tls.VersionTLS12, "TLSv1.3": tls.VersionTLS13}
 	for i, name := range t.Versions() {
 		n := versions[name]

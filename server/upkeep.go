@@ -41,9 +41,9 @@ func (c *checkpoints) init(now time.Time) {
 const (
 	checkpointLook = 100 * time.Millisecond
 	retryFailed    = 5 * time.Second
-	replayBound    = 1200 * time.Millisecond // how long a restart may take to apply commands again
+	replayBound    = 900 * time.Millisecond // how long a restart may take to apply commands again
 	replayColdly   = 1500 * time.Millisecond // the same with the cold data that they touch,
-	replayAtLeast  = 500 * time.Millisecond  // but not so that checkpoints follow one another for it
+	replayAtLeast  = 400 * time.Millisecond  // but not so that checkpoints follow one another for it
 	dirtyDefault   = 512 << 20               // dirty bytes that call for a checkpoint where maxmemory is no bound
 )
 
@@ -179,7 +179,9 @@ func (n *node) runCheckpoint(begun time.Time) error {
 	}
 	took := c.mu.lastTook
 	c.mu.Unlock()
-	c.failing.Store(err != nil)
+	if failed := c.failing.Swap(err != nil); failed && err == nil {
+		n.log.Info("checkpoints succeed again: writes are taken", "index", writes, "took", took)
+	}
 	if err != nil {
 		n.log.Error("checkpoint failed: the log still holds everything, but it grows, and writes are refused until one succeeds (stop-writes-on-bgsave-error); free disk space, or see the error", "error", err)
 	} else {

@@ -35,7 +35,13 @@ func (s *serverCmd) Run() error {
 		return err
 	}
 	v := c.Load()
-	log, closeLog, err := openLog(v)
+	var level slog.LevelVar
+	level.Set(slogLevel(v.LogLevel))
+	c.OnChange(func(_, new *config.Values) error {
+		level.Set(slogLevel(new.LogLevel))
+		return nil
+	}, "loglevel")
+	log, closeLog, err := openLog(v, &level)
 	if err != nil {
 		return err
 	}
@@ -49,8 +55,6 @@ func (s *serverCmd) Run() error {
 	defer removePID(v.PIDFile)
 	tuneMemory(v.MaxMemory.Bytes)
 
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	log.Info("larder starts", "version", server.Version, "pid", os.Getpid(), "dir", v.Dir, "appendfsync", v.AppendFsync.String(), "maxmemory", v.MaxMemory.Bytes)
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -59,6 +63,9 @@ func (s *serverCmd) Run() error {
 		log.Error("the server cannot start", "error", err)
 		return err
 	}
+	// Until here a signal ends the process as it is: what is acknowledged is in the log.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	for _, a := range srv.Addrs() {
 		log.Info("ready to accept connections", "network", a.Network(), "addr", a.String())
 	}
@@ -82,11 +89,11 @@ func tuneMemory(maxmemory int64) {
 		debug.SetGCPercent(300)
 	}
 	if maxmemory > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(maxmemory/4 + 64<<20)
+		debug.SetMemoryLimit(maxmemory/8 + 128<<20)
 	}
 }
 
-func openLog(v *config.Values) (*slog.Logger, func(), error) {
+func openLog(v *config.Values, level slog.Leveler) (*slog.Logger, func(), error) {
 	var out io.Writer = os.Stdout
 	closeLog := func() {}
 	if v.LogFile != "" {
@@ -96,18 +103,21 @@ func openLog(v *config.Values) (*slog.Logger, func(), error) {
 		}
 		out, closeLog = f, func() { _ = f.Close() }
 	}
-	level := slog.LevelInfo
-	switch v.LogLevel {
-	case config.LogDebug, config.LogVerbose:
-		level = slog.LevelDebug
-	case config.LogWarning:
-		level = slog.LevelWarn
-	}
 	o := &slog.HandlerOptions{Level: level}
 	if v.LogFormat == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(out, o)), closeLog, nil
 	}
 	return slog.New(slog.NewTextHandler(out, o)), closeLog, nil
+}
+
+func slogLevel(l config.LogLevel) slog.Level {
+	switch l {
+	case config.LogDebug, config.LogVerbose:
+		return slog.LevelDebug
+	case config.LogWarning:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
 }
 
 func writePID(path string) error {

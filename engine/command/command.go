@@ -92,11 +92,6 @@ type Command struct {
 	Sub     []Command
 }
 
-// The commonest key positions.
-var (
-	noKeys = []KeySpec(nil)
-)
-
 // oneKey is a single key at position 1 that is used as use says.
 func oneKey(use KeyUse) []KeySpec {
 	return []KeySpec{{First: 1, Last: 1, Step: 1, Use: use}}

@@ -73,21 +73,34 @@ func DigestKey(key []byte, e keyspace.Entry) Digest {
 	return d
 }
 
-// DataDigest gathers the fingerprint of a whole data set, as DEBUG DIGEST shows it: for each data base that holds
-// keys, in the order of their numbers, Begin and then Add for its keys in any order.
-type DataDigest struct{ sum Digest }
-
-// Begin opens the data base with number db.
-func (d *DataDigest) Begin(db int) { d.sum.mixNumber(uint32(db)) }
-
-// Add takes a key of the data base that is open.
-func (d *DataDigest) Add(key []byte, e keyspace.Entry) {
-	k := DigestKey(key, e)
-	d.sum.xor(k[:])
+// DataDigest gathers the fingerprint of a whole data set, as DEBUG DIGEST shows it. Keys come in any order.
+type DataDigest struct {
+	dbs [keyspace.Databases]struct {
+		keys Digest
+		any  bool
+	}
 }
 
-// Sum is the digest of what was added.
-func (d *DataDigest) Sum() Digest { return d.sum }
+// Add takes a key of data base db.
+func (d *DataDigest) Add(db int, key []byte, e keyspace.Entry) {
+	k := DigestKey(key, e)
+	d.dbs[db].keys.xor(k[:])
+	d.dbs[db].any = true
+}
+
+// Sum is the digest of what was added: data bases without keys do not count.
+func (d *DataDigest) Sum() (sum Digest) {
+	for db := range d.dbs {
+		if !d.dbs[db].any {
+			continue
+		}
+		sum.mixNumber(uint32(db))
+		for i, c := range d.dbs[db].keys {
+			sum[i] ^= c
+		}
+	}
+	return sum
+}
 
 // DebugObject answers DEBUG OBJECT for a key of the selected data base: a line in Redis's format. Values have no
 // address that would stay, so that it shows none.
@@ -110,8 +123,9 @@ func DebugObject(tx *keyspace.Tx, key []byte, w reply.Writer) {
 // lruClock is a time in milliseconds on Redis's clock of last uses: seconds, 24 bits of them.
 func lruClock(ms int64) int64 { return ms / 1000 & (1<<24 - 1) }
 
-// populate creates count keys, prefix:0 and so on, in the selected data base: LARDER.POPULATE count [prefix [size]].
-// A key that exists stays. The value is value:0 and so on, cut or filled up with zeros where a size is given.
+// populate creates count keys, prefix:start and so on, in the selected data base:
+// LARDER.POPULATE count [prefix [size [start]]]. start is 0 unless given: whoever wants many keys asks for them in
+// pieces, since a command holds everybody else up. A key that exists stays. The value is value:0 and so on, cut or filled up with zeros where a size is given.
 func populate(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	count, ok := positiveArg(w, args[1])
 	if !ok {
@@ -121,13 +135,18 @@ func populate(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	if len(args) > 2 {
 		prefix = args[2]
 	}
-	var size int64
+	var size, start int64
 	if len(args) > 3 {
 		if size, ok = positiveArg(w, args[3]); !ok {
 			return
 		}
 	}
 	if len(args) > 4 {
+		if start, ok = positiveArg(w, args[4]); !ok {
+			return
+		}
+	}
+	if len(args) > 5 {
 		w.Error(reply.Syntax)
 		return
 	}
@@ -136,7 +155,7 @@ func populate(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		return
 	}
 	var key, val []byte
-	for i := range count {
+	for i := start; i < start+count; i++ {
 		key = append(append(key[:0], prefix...), ':')
 		key = strconv.AppendInt(key, i, 10)
 		if _, taken := tx.Peek(tx.DB(), key); taken {

@@ -79,7 +79,7 @@ func (s *space) chill() {
 		err = c.Commit(s.at, 1, nil, 0)
 	}
 	if err == nil {
-		err = s.keys.Reload()
+		err = s.keys.Reload(func() error { return nil })
 	}
 	if err != nil {
 		s.t.Fatal(err)

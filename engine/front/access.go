@@ -145,6 +145,31 @@ func (l *Loc) countLive(live, timed bool, d int32) {
 	}
 }
 
+// Reserve makes a slot without entries ready for n of them, so that its table does not grow step by step.
+func (f *Front) Reserve(sp *Space, slotNo uint16, n int) error {
+	s := sp.slotFor(slotNo)
+	if s.seg != -1 || n == 0 {
+		return nil
+	}
+	homes := capacities[len(capacities)-1]
+	for _, c := range capacities {
+		if room(c) >= n {
+			homes = c
+			break
+		}
+	}
+	si := f.newSegment(segment{bits: hashBits, slot: slotNo, space: sp.index})
+	t, err := f.newTable(si, homes)
+	if err != nil {
+		f.segments[si] = segment{}
+		f.unused = append(f.unused, si)
+		return err
+	}
+	f.segments[si].table, f.segments[si].homes = t, homes
+	s.seg = si
+	return nil
+}
+
 // Fill enters what the store has of a key that has no entry: a clean entry, or a clean tombstone if the store has
 // none. The caller has made sure that it is no old news (see Space.Epoch).
 func (f *Front) Fill(l *Loc, it Item, clock uint32) error {

@@ -303,8 +303,7 @@ func (a *arena) takeRange(n int64) (int64, error) {
 func (a *arena) giveRange(at, n int64) {
 	b := rangeBits(n)
 	if err := discard(a.mem[at : at+int64(1)<<b]); err != nil {
-		// The addresses stay resident but are used again; nothing is lost but memory.
-		return
+		return // the range cannot be used again, since its pages are not zero: nothing is lost but memory
 	}
 	a.free[b] = append(a.free[b], at)
 }

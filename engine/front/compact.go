@@ -1,12 +1,14 @@
 package front
 
+import "slices"
+
 // Compaction keeps resident memory near live bytes after sizes have drifted: it picks the sparsest slab among some,
 // moves its blocks to other slabs of the class, and gives it back to the system. Tables name their segment, entries
 // are found by their key, so a block can be moved by changing one reference. Blocks that a walk has put aside cannot
-// be moved; a slab that has one is left alone.
+// be moved, and where one stands cannot be told beforehand: while there are any, compaction rests.
 
 // sampleSlabs is how many slabs compaction looks at to find a sparse one.
-const sampleSlabs = 64
+const sampleSlabs = 512
 
 // Wasteful says whether resident memory is so far above live bytes that Compact should run.
 func (f *Front) Wasteful() bool {
@@ -17,6 +19,9 @@ func (f *Front) Wasteful() bool {
 // Compact moves about most blocks and says whether it found anything to do.
 func (f *Front) Compact(most int) bool {
 	a := f.arena
+	if slices.ContainsFunc(f.walks, func(w *Walk) bool { return w.held > 0 }) {
+		return false
+	}
 	if f.emptying < 0 {
 		si := f.pickSlab()
 		if si < 0 {
@@ -31,6 +36,10 @@ func (f *Front) Compact(most int) bool {
 	}
 	si := f.emptying
 	s := &a.slabs[si]
+	if s.class <= noSlab || !s.retired { // its last blocks were released, and its addresses may be something else's now
+		f.emptying = -1
+		return true
+	}
 	size := int64(a.class[s.class].size)
 	for ; most > 0 && s.used > 0 && f.emptied < int(s.carved); f.emptied++ {
 		r := Ref((int64(si)*slabUnit + int64(f.emptied)*size) >> 3)
@@ -76,7 +85,7 @@ func (f *Front) pickSlab() int32 {
 	for n := 0; n < sampleSlabs && n < len(a.slabs); n++ {
 		f.sample++
 		if f.sample >= len(a.slabs) {
-			f.sample = 1
+			f.sample = 0
 		}
 		s := &a.slabs[f.sample]
 		if s.class <= noSlab {

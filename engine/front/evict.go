@@ -5,23 +5,40 @@ import "slices"
 // evictHand goes round over the segments.
 type evictHand struct {
 	next int
+	idle int // segments passed since one had anything to drop
 	ages []uint32
 }
+
+// emptySegments is how many segments without entries the hand passes as cheaply as it looks at one with entries.
+const emptySegments = 64
 
 // Evict drops clean entries until about want bytes are free, the longest unused of each segment that it comes to, and
 // looks at no more than segments of them. now is the recency clock. It returns the bytes freed. Dropping is local:
 // nothing is lost, since a clean entry equals its stored form (E2).
 func (f *Front) Evict(want int64, segments int, now uint32) (freed int64) {
 	before := f.arena.live
-	for ; segments > 0 && before-f.arena.live < want && len(f.segments) > 0; segments-- {
+	for steps := segments * emptySegments; steps > 0 && before-f.arena.live < want && len(f.segments) > 0; {
 		if f.hand.next >= len(f.segments) {
 			f.hand.next = 0
 		}
-		f.evictFrom(int32(f.hand.next), now)
+		if f.segments[f.hand.next].table == 0 {
+			steps--
+			f.hand.idle++
+		} else {
+			steps -= emptySegments
+			entries := f.entries
+			f.evictFrom(int32(f.hand.next), now)
+			if f.hand.idle++; f.entries < entries {
+				f.hand.idle = 0
+			}
+		}
 		f.hand.next++
 	}
 	return before - f.arena.live
 }
+
+// Evictable says whether Evict may find more to drop: it has not gone round in vain.
+func (f *Front) Evictable() bool { return f.hand.idle <= len(f.segments) }
 
 // evictFrom drops the quarter of a segment's clean entries that has been unused for longest.
 func (f *Front) evictFrom(si int32, now uint32) {
@@ -69,7 +86,7 @@ func (f *Front) evictFrom(si int32, now uint32) {
 // Free gives memory of dropped name spaces back, about most entries a call, and says whether more is left to do.
 func (f *Front) Free(most int) (more bool) {
 	for i, sp := range f.doomed {
-		if slices.ContainsFunc(f.walks, func(w *Walk) bool { return !w.settling && w.covers(sp) }) {
+		if f.needed(sp) {
 			continue
 		}
 		if f.freeSome(sp, most) {
@@ -77,9 +94,14 @@ func (f *Front) Free(most int) (more bool) {
 		}
 		f.doomed = slices.Delete(f.doomed, i, i+1)
 		f.spaces[sp.index] = nil
-		return len(f.doomed) > 0
+		return slices.ContainsFunc(f.doomed, func(sp *Space) bool { return !f.needed(sp) })
 	}
 	return false
+}
+
+// needed says whether a walk has yet to read a dropped name space.
+func (f *Front) needed(sp *Space) bool {
+	return slices.ContainsFunc(f.walks, func(w *Walk) bool { return !w.settling && w.covers(sp) })
 }
 
 // freeSome frees about most entries of a dropped name space; false when nothing is left.
@@ -129,16 +151,17 @@ func (f *Front) freeSegment(si int32) {
 	f.unused = append(f.unused, si)
 }
 
-// Clear drops every entry and name space at once. No walk may be under way.
+// Clear drops every name space, and frees at once what no view needs any more; later calls of Free do the rest. No
+// checkpoint may be under way.
 func (f *Front) Clear() {
 	for _, sp := range f.spaces {
-		if sp != nil {
-			sp.frees, sp.dead = 0, true
-			f.freeSome(sp, 1<<62)
+		if sp != nil && !sp.dead {
+			f.DropSpace(sp)
 		}
 	}
-	f.spaces, f.doomed = nil, nil
-	f.segments, f.unused = nil, nil
-	f.hand.next = 0
-	f.incomplete.Store(0)
+	for f.Free(1 << 62) {
+	}
+	if len(f.doomed) == 0 {
+		f.spaces, f.segments, f.unused = nil, nil, nil
+	}
 }

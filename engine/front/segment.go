@@ -1,7 +1,5 @@
 package front
 
-import "math/bits"
-
 // A segment holds the keys of one slot whose hashes lie in one range: a power of two in length, halved when the
 // segment is full. Its table is a block of the arena:
 //
@@ -185,36 +183,34 @@ func (f *Front) rebuild(si int32, homes uint16) (bool, error) {
 // split halves a segment's range. The upper half becomes a new segment.
 func (f *Front) split(si int32, hash uint64) (int32, error) {
 	s := &f.segments[si]
-	if s.bits == 0 {
-		return 0, errFull
-	}
 	refs := make([]Ref, 0, s.n)
+	apart := false // some hash differs, so that halving the range will tell keys apart
 	for _, c := range f.cells(s) {
 		if c != 0 {
 			refs = append(refs, cellRef(c))
+			apart = apart || f.hash(f.arena.key(cellRef(c))) != hash
 		}
+	}
+	if s.bits == 0 || !apart && int(s.n) >= room(maxHomes) {
+		return 0, errFull // before anything has changed
 	}
 	mid := s.lo + 1<<(s.bits-1)
 	ni := f.newSegment(segment{lo: mid, bits: s.bits - 1, slot: s.slot, space: s.space, dirty: s.dirty})
 	s = &f.segments[si]
-	f.spaces[s.space].addSegment(f, s.slot, ni)
+	sp, slotNo := f.spaces[s.space], s.slot
+	sp.addSegment(f, slotNo, ni)
 	f.arena.release(s.table)
 	s.table, s.homes, s.n = 0, 0, 0
 	s.bits--
+	// Where hashes crowd, an insertion splits a half again: each looks for its segment afresh.
+	slot := sp.slot(slotNo)
 	for _, r := range refs {
 		h := f.hash(f.arena.key(r))
-		to := si
-		if h >= mid {
-			to = ni
-		}
-		if err := f.insert(to, h, r); err != nil {
+		if err := f.insert(f.segmentOf(sp, slot, h), h, r); err != nil {
 			return 0, err
 		}
 	}
-	if hash >= mid {
-		return ni, nil
-	}
-	return si, nil
+	return f.segmentOf(sp, slot, hash), nil
 }
 
 // removeCell takes cell i out of a segment and makes the table smaller when it has become sparse.
@@ -237,5 +233,3 @@ func (f *Front) removeCell(si int32, i int) {
 		}
 	}
 }
-
-func ceilLog2(n uint64) uint8 { return uint8(bits.Len64(n - 1)) }

@@ -100,9 +100,10 @@ func (w *Walk) Step(most int, emit func(Record)) (from, to Position, more bool) 
 	}
 	sp := w.spaces[w.at]
 	n := 0
-	for visited := 0; n < most && visited < 1024; visited++ {
-		end := w.stretchEnd(sp)
-		n += w.gather(sp, end, emit)
+	budget := stepBytes
+	for visited := 0; n < most && budget > 0 && visited < 1024; visited++ {
+		met, end := w.gather(sp, w.stretchEnd(sp), &budget, emit)
+		n += met
 		w.cursor = end
 		if end.Slot == Slots {
 			w.at++
@@ -137,8 +138,12 @@ type found struct {
 	kept bool
 }
 
-// gather emits what the walk sees between the cursor and end.
-func (w *Walk) gather(sp *Space, end Position, emit func(Record)) int {
+// stepBytes bounds the keys and values that one step emits, but for the last: its reader copies them under the lock.
+const stepBytes = 1 << 20
+
+// gather emits what the walk sees between the cursor and end, or, when the budget of bytes is used up, the next hash
+// before it. It returns how many records that were, and where it stopped.
+func (w *Walk) gather(sp *Space, end Position, budget *int, emit func(Record)) (int, Position) {
 	f := w.f
 	w.refs = w.refs[:0]
 	if s := sp.slot(w.cursor.Slot); s != nil && s.seg != -1 {
@@ -153,7 +158,9 @@ func (w *Walk) gather(sp *Space, end Position, emit func(Record)) int {
 					continue
 				}
 				key := f.arena.key(r)
-				w.refs = append(w.refs, found{hash: f.hash(key), key: key, ref: r})
+				if hash := f.hash(key); hash >= w.cursor.Hash { // the cursor may stand amid a segment
+					w.refs = append(w.refs, found{hash: hash, key: key, ref: r})
+				}
 			}
 		}
 	}
@@ -176,10 +183,15 @@ func (w *Walk) gather(sp *Space, end Position, emit func(Record)) int {
 		if r.ref == 0 || i > 0 && w.refs[i-1].kept && w.refs[i-1].hash == r.hash && bytes.Equal(w.refs[i-1].key, r.key) {
 			continue
 		}
-		emit(Record{Position{sp.Number, w.cursor.Slot, r.hash}, r.key, f.arena.item(r.ref)})
+		if *budget <= 0 && w.refs[i-1].hash != r.hash {
+			return n, Position{sp.Number, w.cursor.Slot, r.hash}
+		}
+		it := f.arena.item(r.ref)
+		emit(Record{Position{sp.Number, w.cursor.Slot, r.hash}, r.key, it})
+		*budget -= len(r.key) + len(it.Value)
 		n++
 	}
-	return n
+	return n, end
 }
 
 // appendKept adds what was put aside between the cursor and end.
@@ -221,6 +233,7 @@ func (w *Walk) Settle(durable bool, most int) (more bool) {
 	}
 	for n := 0; n < most; {
 		if w.at >= len(w.spaces) {
+			w.f.hand.idle = 0 // there are clean entries again
 			w.End()
 			return false
 		}

@@ -48,6 +48,9 @@ func (c *Checkpoint) Commit(index, term uint64, configuration []byte, configurat
 	spaces, counts := c.walk.Counts()
 	m := store.Meta{Index: index, Term: term, Configuration: configuration, ConfigurationIndex: configurationIndex, State: c.turn.encode(spaces, counts)}
 	err := c.write(m)
+	if err == nil {
+		c.ks.stored.Store(c.turn.keys)
+	}
 	c.end(err == nil)
 	return err
 }
@@ -107,6 +110,9 @@ func (c *Checkpoint) end(durable bool) {
 		}
 		more = c.walk.Settle(durable, settleStep)
 		ks.mu.Unlock()
+	}
+	if durable {
+		ks.due.reset()
 	}
 	ks.checkpointing.Store(false)
 }

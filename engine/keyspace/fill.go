@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/larder-db/larder/engine/front"
@@ -22,8 +23,10 @@ import (
 // Where memory allows, a fill loads the key's whole slot: one contiguous range, a few pages. Then the slot is
 // complete, and a key that is not in the front is known to be absent.
 
+// SlotFill is how many stored keys a slot may have to be loaded whole.
+const SlotFill = 1024
+
 const (
-	slotFill  = 1024    // stored keys up to which a whole slot is loaded
 	slotBytes = 4 << 20 // bytes up to which it is
 	attempts  = 8
 )
@@ -103,7 +106,7 @@ func (ks *Keyspace) start(sp *front.Space, key []byte, stored uint32) *fill {
 
 func (ks *Keyspace) roomForSlot(stored uint32) bool {
 	budget := ks.budget.Load()
-	return stored <= slotFill && (budget == 0 || ks.front.Resident() < budget-budget/8)
+	return stored <= SlotFill && (budget == 0 || ks.front.Resident() < budget-budget/8)
 }
 
 // coldLocked collects the fetches for those keys that only the store may have.
@@ -119,43 +122,53 @@ func (ks *Keyspace) coldLocked(keys []Key, wait []*fill) []*fill {
 	return wait
 }
 
+// mostFills bounds the fetches that one caller starts at a time: a command may name a million cold keys.
+const mostFills = 1024
+
 // AllWarm says whether no key can be cold at all. It needs no lock: keys become cold by eviction and by reload only,
 // and who is told so wrongly meets the cold key later.
 func (ks *Keyspace) AllWarm() bool { return ks.front.AllComplete() }
 
-// Prefetch starts the fetches of cold keys and does not wait for them. It returns how many there are.
-func (ks *Keyspace) Prefetch(keys []Key) int {
+// Prefetch starts the fetches of cold keys and does not wait for them.
+func (ks *Keyspace) Prefetch(keys []Key) {
 	if ks.AllWarm() {
-		return 0
+		return
 	}
 	ks.mu.RLock()
 	defer ks.mu.RUnlock()
-	return len(ks.coldLocked(keys, nil))
+	ks.coldLocked(keys[:min(len(keys), mostFills)], nil)
 }
 
-// Warm fetches those of the keys that only the store has, and waits. They may be dropped again at any time. It returns
-// how many fetches it waited for.
-func (ks *Keyspace) Warm(keys []Key) (n int, err error) {
+// Warm fetches those of the keys that only the store has, and waits. They may be dropped again at any time.
+func (ks *Keyspace) Warm(keys []Key) error {
 	if ks.AllWarm() {
-		return 0, nil
+		return nil
 	}
+	for some := range slices.Chunk(keys, mostFills) {
+		if err := ks.warm(some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ks *Keyspace) warm(keys []Key) error {
 	var wait []*fill
 	for range attempts {
 		ks.mu.RLock()
 		wait = ks.coldLocked(keys, wait[:0])
 		ks.mu.RUnlock()
-		if len(wait) == 0 {
-			break
-		}
-		n += len(wait)
 		for _, f := range wait {
 			<-f.done
 			if f.err != nil {
-				return n, f.err
+				return f.err
 			}
 		}
+		if len(wait) == 0 {
+			return nil
+		}
 	}
-	return n, nil
+	return nil
 }
 
 // loadLocked loads one cold key while the exclusive lock is held, and finds it again.
@@ -231,7 +244,7 @@ func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
 		epoch := sp.Epoch(slot)
 		ks.mu.RUnlock()
 		buf, ends = buf[:0], ends[:0]
-		complete, err := ks.store.LoadSlot(sp.Number, slot, slotFill, func(_ uint64, key, record []byte) error {
+		complete, err := ks.store.LoadSlot(sp.Number, slot, SlotFill, func(_ uint64, key, record []byte) error {
 			if len(buf)+len(key)+len(record) > slotBytes {
 				return errSlotTooBig
 			}
@@ -246,6 +259,9 @@ func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
 			return err
 		}
 		done, err := ks.enter(sp, slot, epoch, func() error {
+			if err := ks.front.Reserve(sp, slot, len(ends)/2); err != nil {
+				return err
+			}
 			at := 0
 			for i := 0; i < len(ends); i += 2 {
 				k, record := buf[at:ends[i]], buf[ends[i]:ends[i+1]]

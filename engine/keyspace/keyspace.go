@@ -61,6 +61,7 @@ type Keyspace struct {
 	fills   fills
 	due     dueScan
 	evicted atomic.Int64
+	stored  atomic.Int64
 
 	checkpointing atomic.Bool
 }
@@ -149,9 +150,10 @@ func (ks *Keyspace) Reload(again func() error) error {
 	ks.mu.Lock()
 	defer ks.mu.Unlock()
 	if ks.front.Walked() {
-		return errViewed
+		return ErrViewed
 	}
 	m, ok := ks.store.Meta()
+	ks.due.reset() // keys whose deletion is to be applied again are there again
 	ks.clock.Store(0)
 	ks.front.Clear()
 	if err := ks.rebuild(m, ok); err != nil {
@@ -160,7 +162,8 @@ func (ks *Keyspace) Reload(again func() error) error {
 	return again()
 }
 
-var errViewed = errors.New("a long read is under way")
+// ErrViewed reports that Reload was refused because of a long read under way: nothing was changed.
+var ErrViewed = errors.New("a long read is under way")
 
 // Layout of the state that a checkpoint carries (integers are uvarints unless said otherwise):
 //
@@ -179,12 +182,14 @@ type turn struct {
 	next  uint32
 	dbs   [Databases]*front.Space
 	timed [Databases]int64
+	keys  int64
 }
 
 func (ks *Keyspace) turnLocked() turn {
 	t := turn{seed: ks.mu.seed, clock: ks.clock.Load(), next: ks.mu.next, dbs: ks.mu.dbs}
 	for db, sp := range t.dbs {
 		t.timed[db] = sp.Timed()
+		t.keys += sp.Len()
 	}
 	return t
 }
@@ -240,6 +245,7 @@ func (ks *Keyspace) decodeState(b []byte) error {
 	r := &stateReader{b: b[9:], ok: true}
 	ks.clock.Store(int64(r.uvarint()))
 	ks.mu.next = uint32(r.uvarint())
+	ks.stored.Store(0)
 	for db := range ks.mu.dbs {
 		number := uint32(r.uvarint())
 		timed := int64(r.uvarint())
@@ -255,12 +261,16 @@ func (ks *Keyspace) decodeState(b []byte) error {
 			slots[i] = uint32(r.uvarint())
 		}
 		ks.mu.dbs[db] = ks.front.AddSpace(number, slots, timed)
+		ks.stored.Add(ks.mu.dbs[db].Len())
 	}
 	if !r.ok {
 		return fmt.Errorf("%w: it ends early", ErrState)
 	}
 	return nil
 }
+
+// Stored is about how many keys the store has.
+func (ks *Keyspace) Stored() int64 { return ks.stored.Load() }
 
 // Stats are figures about a key space.
 type Stats struct {

@@ -49,7 +49,7 @@ func (tx *Tx) Scan(db int, cursor uint64, count int, visit func(key []byte, e En
 		return 0
 	}
 	for n := 0; ; {
-		stretch, to, err := tx.stretch(db, slot, hash, count-n)
+		stretch, to, err := tx.stretch(db, slot, hash, count-n, count-n)
 		if err != nil {
 			tx.fail(err)
 			return 0
@@ -70,9 +70,10 @@ func (tx *Tx) Scan(db int, cursor uint64, count int, visit func(key []byte, e En
 	}
 }
 
-// stretch is what stands from a position on, of front and store together, as of one moment. A detached transaction
-// takes the lock for the front's part and reads the store's without.
-func (tx *Tx) stretch(db int, slot uint16, hash uint64, most int) (list []scanned, to front.Position, err error) {
+// stretch is what stands from a position on, of front and store together, as of one moment: a segment of the front or
+// more if that has less than most entries, and no more than about mostMerged where the store has many. A detached
+// transaction takes the lock for the front's part and reads the store's without.
+func (tx *Tx) stretch(db int, slot uint16, hash uint64, most, mostMerged int) (list []scanned, to front.Position, err error) {
 	ks := tx.ks
 	unlock := func() {}
 	if tx.mode == Detached {
@@ -96,8 +97,7 @@ func (tx *Tx) stretch(db int, slot uint16, hash uint64, most int) (list []scanne
 	}
 	defer v.Close()
 	unlock()
-	list, err = mergeStore(v, list, from, to)
-	return list, to, err
+	return mergeStore(v, list, from, to, mostMerged)
 }
 
 func scannedOf(r front.Record, values bool) scanned {
@@ -125,24 +125,31 @@ func (ks *Keyspace) completeBetween(sp *front.Space, from, to front.Position) bo
 	return true
 }
 
-// mergeStore adds to a stretch of the front what only the store has of it.
-func mergeStore(v *store.View, in []scanned, from, to front.Position) ([]scanned, error) {
+// mergeStore adds to a stretch of the front what only the store has of it, and returns how far it came.
+func mergeStore(v *store.View, in []scanned, from, to front.Position, most int) ([]scanned, front.Position, error) {
 	m := merger{}
 	if err := m.open(v, from); err != nil {
-		return nil, err
+		return nil, to, err
 	}
-	out, err := m.merge(in, to, false)
+	m.front, m.to = in, to
+	out, err := m.merge(most, false)
 	if cerr := m.it.Close(); err == nil {
 		err = cerr
 	}
-	return out, err
+	return out, m.at, err
 }
 
 // merger joins stretches of the front with the store's records.
 type merger struct {
-	it   *store.Iter
-	have bool
+	it    *store.Iter
+	have  bool
+	front []scanned      // what is left of the front's stretch
+	to    front.Position // the stretch's end
+	at    front.Position // everything before has been returned
 }
+
+// mergeBytes bounds the values that one call of merge returns, but for the last.
+const mergeBytes = 1 << 20
 
 func (m *merger) open(v *store.View, from front.Position) error {
 	it, err := v.Iter(store.InNamespace(from.Space).From(store.Position{Namespace: from.Space, Slot: from.Slot, Hash: from.Hash}))
@@ -154,37 +161,61 @@ func (m *merger) open(v *store.View, from front.Position) error {
 	return nil
 }
 
-// merge returns the entries before to, the front's taking precedence.
-func (m *merger) merge(in []scanned, to front.Position, values bool) ([]scanned, error) {
-	end := store.Position{Namespace: to.Space, Slot: to.Slot, Hash: to.Hash}
-	var out []scanned
-	for m.have && m.it.Position().Compare(end) < 0 {
-		p, key := m.it.Position(), m.it.Key()
-		for len(in) > 0 && compareKeys(in[0].position, in[0].key, p, key) < 0 {
-			out = append(out, in[0])
-			in = in[1:]
+// merge returns the next entries before the stretch's end, the front's taking precedence: all of them, or, where there
+// are more than about most, those before some position, so that a slot of millions comes in bounded parts.
+func (m *merger) merge(most int, values bool) (out []scanned, err error) {
+	end := store.Position{Namespace: m.to.Space, Slot: m.to.Slot, Hash: m.to.Hash}
+	for size := 0; ; {
+		c := 0 // below 0: the front's is next; above: the store's; 0: both have it
+		switch stored := m.have && m.it.Position().Compare(end) < 0; {
+		case !stored && len(m.front) == 0:
+			m.at = m.to
+			return out, nil
+		case !stored:
+			c = -1
+		case len(m.front) == 0:
+			c = 1
+		default:
+			c = compareKeys(m.front[0].position, m.front[0].key, m.it.Position(), m.it.Key())
 		}
-		if len(in) > 0 && compareKeys(in[0].position, in[0].key, p, key) == 0 {
-			out = append(out, in[0])
-			in = in[1:]
+		var s scanned
+		if c <= 0 {
+			s = m.front[0]
 		} else {
-			record, err := m.it.Value()
-			if err != nil {
-				return nil, err
-			}
-			it, err := decodeRecord(record)
-			if err != nil {
-				return nil, err
-			}
-			s := scanned{position: p, key: bytes.Clone(key), entry: Entry{Kind: it.Kind, Enc: it.Enc, Expire: it.Expire}}
-			if values {
-				s.entry.Value = bytes.Clone(it.Value)
-			}
-			out = append(out, s)
+			s.position = m.it.Position()
 		}
-		m.have = m.it.Next()
+		if (len(out) >= most || size >= mergeBytes) && out[len(out)-1].position != s.position {
+			m.at = front.Position{Space: s.position.Namespace, Slot: s.position.Slot, Hash: s.position.Hash}
+			return out, nil
+		}
+		if c <= 0 {
+			m.front = m.front[1:]
+		} else if s, err = m.stored(values); err != nil {
+			return nil, err
+		}
+		if c >= 0 {
+			m.have = m.it.Next()
+		}
+		size += len(s.key) + len(s.entry.Value)
+		out = append(out, s)
 	}
-	return append(out, in...), nil
+}
+
+// stored is a copy of the store's record.
+func (m *merger) stored(values bool) (s scanned, err error) {
+	record, err := m.it.Value()
+	if err != nil {
+		return s, err
+	}
+	it, err := decodeRecord(record)
+	if err != nil {
+		return s, err
+	}
+	s = scanned{position: m.it.Position(), key: bytes.Clone(m.it.Key()), entry: Entry{Kind: it.Kind, Enc: it.Enc, Expire: it.Expire}}
+	if values {
+		s.entry.Value = bytes.Clone(it.Value)
+	}
+	return s, nil
 }
 
 func compareKeys(p store.Position, key []byte, q store.Position, other []byte) int {
@@ -204,6 +235,8 @@ type view struct {
 	space  uint32
 	open   bool
 	values bool
+	part   bool // the stretch that the walk read last is not merged to its end
+	more   bool // the walk has more
 	done   bool
 }
 
@@ -216,30 +249,45 @@ func (ks *Keyspace) newViewLocked(spaces []*front.Space, values bool) (*view, er
 	return &view{ks: ks, walk: ks.front.BeginView(spaces), store: sv, values: values}, nil
 }
 
-// next returns the next stretch of entries; more is false at the end.
+// next returns the next entries, about scanStep of them; more is false at the end.
 func (v *view) next() (out []scanned, more bool, err error) {
 	if v.done {
 		return nil, false, nil
 	}
+	if !v.part {
+		if err := v.step(); err != nil {
+			return nil, false, err
+		}
+	}
+	if out, err = v.merger.merge(scanStep, v.values); err != nil {
+		return nil, false, err
+	}
+	v.part = v.merger.at != v.merger.to
+	v.done = !v.part && !v.more
+	return out, !v.done, nil
+}
+
+// step reads the front's next stretch.
+func (v *view) step() error {
+	var list []scanned
 	v.ks.mu.RLock()
-	from, to, more := v.walk.Step(scanStep, func(r front.Record) { out = append(out, scannedOf(r, v.values)) })
-	err = v.walk.Err()
+	from, to, more := v.walk.Step(scanStep, func(r front.Record) { list = append(list, scannedOf(r, v.values)) })
+	err := v.walk.Err()
 	v.ks.mu.RUnlock()
 	if err != nil {
-		return nil, false, err
+		return err
 	}
 	if !v.open || v.space != from.Space {
 		if err := v.closeIter(); err != nil {
-			return nil, false, err
+			return err
 		}
 		if err := v.merger.open(v.store, from); err != nil {
-			return nil, false, err
+			return err
 		}
 		v.open, v.space = true, from.Space
 	}
-	out, err = v.merger.merge(out, to, v.values)
-	v.done = !more
-	return out, more, err
+	v.merger.front, v.merger.to, v.more = list, to, more
+	return nil
 }
 
 func (v *view) closeIter() error {
@@ -320,31 +368,38 @@ func (ks *Keyspace) Each(visit func(db int, key []byte, e Entry) error) (err err
 	return nil
 }
 
-// randomTries bounds the search for a key that is not due, as in Redis.
-const randomTries = 100
+const (
+	randomTries = 100 // bound of the search for a key that is not due, as in Redis
+	randomList  = 512 // keys of a slot up to which all are listed to pick one
+	randomSome  = 64  // in a larger slot, one of so many or more that follow a random position is picked
+)
 
-// RandomKey picks a key of db.
+// RandomKey picks a key of db. In a slot with very many keys the choice is only roughly even.
 func (tx *Tx) RandomKey(db int) (key []byte, ok bool) {
-	ks := tx.ks
-	if tx.mode == Detached {
-		ks.mu.RLock()
-		defer ks.mu.RUnlock()
-	}
-	sp := ks.mu.dbs[db]
 	for range randomTries {
-		n := sp.Len()
-		if n == 0 {
+		slot, at, count := tx.randomPlace(db)
+		if count == 0 {
 			return nil, false
 		}
-		slot, at := sp.SlotAt(int64(tx.Rand() % uint64(n)))
-		if !sp.Complete(slot) && tx.mode == Reading {
-			tx.cold = true
-			return nil, false
+		hash, want := uint64(0), int(count)
+		if count > randomList {
+			hash, want = tx.Rand()>>(64-cursorHash), randomSome
 		}
-		list, err := ks.slotLocked(sp, slot)
+		list, err := tx.liveFrom(db, slot, hash, want)
+		large := count > randomList
+		if missing := want - len(list); large && missing > 0 && err == nil { // the slot's order is a ring
+			var rest []scanned
+			rest, err = tx.liveFrom(db, slot, 0, missing)
+			list = append(list, rest...)
+		}
 		if err != nil {
 			tx.fail(err)
+		}
+		if err != nil || tx.cold {
 			return nil, false
+		}
+		if large && len(list) > 0 {
+			at = int64(tx.Rand() % uint64(len(list)))
 		}
 		if at >= int64(len(list)) {
 			continue
@@ -356,29 +411,40 @@ func (tx *Tx) RandomKey(db int) (key []byte, ok bool) {
 	return nil, false
 }
 
-// slotLocked is the live keys of one slot in order.
-func (ks *Keyspace) slotLocked(sp *front.Space, slot uint16) (list []scanned, err error) {
-	from := front.Position{Space: sp.Number, Slot: slot}
-	end := front.Position{Space: sp.Number, Slot: slot + 1}
-	at := from
-	for at.Slot == slot {
-		at = ks.front.Range(sp, slot, at.Hash, 1, func(r front.Record) {
-			if r.Slot == slot {
-				list = append(list, scannedOf(r, false))
+// randomPlace picks a key by its place in its slot, which has count keys; none in an empty data base.
+func (tx *Tx) randomPlace(db int) (slot uint16, at int64, count uint32) {
+	ks := tx.ks
+	if tx.mode == Detached {
+		ks.mu.RLock()
+		defer ks.mu.RUnlock()
+	}
+	sp := ks.mu.dbs[db]
+	n := sp.Len()
+	if n == 0 {
+		return 0, 0, 0
+	}
+	slot, at = sp.SlotAt(int64(tx.Rand() % uint64(n)))
+	return slot, at, sp.SlotLen(slot)
+}
+
+// liveFrom is at least want live keys of one slot from a hash on, or as many as there are.
+func (tx *Tx) liveFrom(db int, slot uint16, hash uint64, want int) (live []scanned, err error) {
+	for len(live) < want {
+		list, to, err := tx.stretch(db, slot, hash, 1, randomList)
+		if err != nil || tx.cold {
+			return nil, err
+		}
+		for _, s := range list {
+			if !s.gone && s.position.Slot == slot {
+				live = append(live, s)
 			}
-		})
-	}
-	if !sp.Complete(slot) {
-		v, err := ks.store.View()
-		if err != nil {
-			return nil, err
 		}
-		defer v.Close()
-		if list, err = mergeStore(v, list, from, end); err != nil {
-			return nil, err
+		if to.Slot != slot {
+			break
 		}
+		hash = to.Hash
 	}
-	return slices.DeleteFunc(list, func(s scanned) bool { return s.gone }), nil
+	return live, nil
 }
 
 // Detach runs a read on the caller's goroutine without holding the lock while it runs: over copies of its declared
@@ -408,7 +474,7 @@ func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64,
 // copyKeys takes copies of all keys at one moment. due: one of them has to be deleted first.
 func (ks *Keyspace) copyKeys(tx *Tx, keys []Key) (due bool, err error) {
 	for try := 0; ; try++ {
-		if _, err := ks.Warm(keys); err != nil {
+		if err := ks.Warm(keys); err != nil {
 			return false, err
 		}
 		read := Tx{}

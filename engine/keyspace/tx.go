@@ -38,12 +38,14 @@ const (
 // what only the store has, or meets a key that is due, it answers "absent" and notes the fact (see Cold and Due);
 // the caller then discards the reply and runs the command again behind a fill or a proposed deletion.
 type Tx struct {
-	ks   *Keyspace
-	mode Mode
-	db   int
-	now  int64
-	rnd  uint64
-	lfu  bool
+	ks      *Keyspace
+	mode    Mode
+	db      int
+	now     int64
+	rnd     uint64
+	own     uint64 // what reads that ride along draw from
+	lfu     bool
+	noTouch bool // reads do not count as uses
 
 	cold bool
 	due  bool
@@ -55,7 +57,7 @@ type Tx struct {
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, lfu: tx.lfu}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu}
 }
 
 // Again is Begin for the next command of the same entry or run: all but the data base goes on.
@@ -77,6 +79,9 @@ func (tx *Tx) SetLFUPolicy(on bool) { tx.lfu = on }
 // LFUPolicy says whether the configured eviction policy counts uses.
 func (tx *Tx) LFUPolicy() bool { return tx.lfu }
 
+// SetNoTouch says whether reads do not count as uses of their keys (CLIENT NO-TOUCH), until the next Begin.
+func (tx *Tx) SetNoTouch(on bool) { tx.noTouch = on }
+
 // Now is the transaction's time, Unix milliseconds.
 func (tx *Tx) Now() int64 { return tx.now }
 
@@ -86,10 +91,15 @@ func (tx *Tx) DB() int { return tx.db }
 // Databases is how many data bases there are: numbers 0 to Databases()-1 are valid for SELECT, MOVE, COPY, SWAPDB.
 func (tx *Tx) Databases() int { return Databases }
 
-// Rand is the next number of a generator (splitmix64) seeded by the entry (for a read: by the caller).
+// Rand is the next number of a generator (splitmix64) seeded by the entry (for a read: by the caller). Reads that ride
+// along have one of their own: other replicas do not run them, and must draw the same for the writes behind.
 func (tx *Tx) Rand() uint64 {
-	tx.rnd += 0x9e3779b97f4a7c15
-	z := tx.rnd
+	state := &tx.rnd
+	if tx.mode == Riding {
+		state = &tx.own
+	}
+	*state += 0x9e3779b97f4a7c15
+	z := *state
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
@@ -151,7 +161,9 @@ func (tx *Tx) Get(db int, key []byte) (Entry, bool) {
 	if !live {
 		return Entry{}, false
 	}
-	tx.ks.front.Touch(&l, tx.ks.recency.Load())
+	if !tx.noTouch {
+		tx.ks.front.Touch(&l, tx.ks.recency.Load())
+	}
 	return entryOf(it), true
 }
 
@@ -231,13 +243,22 @@ func (tx *Tx) Delete(db int, key []byte) bool {
 }
 
 // Len is the number of keys in db, those that are due but not yet deleted included, as Redis's DBSIZE counts.
-func (tx *Tx) Len(db int) int64 { return tx.ks.mu.dbs[db].Len() }
+func (tx *Tx) Len(db int) int64 {
+	if tx.mode == Detached {
+		tx.ks.mu.RLock()
+		defer tx.ks.mu.RUnlock()
+	}
+	return tx.ks.mu.dbs[db].Len()
+}
 
 // Flush removes every key of db and returns how many there were. The memory is freed in the background.
 func (tx *Tx) Flush(db int) int64 {
 	ks := tx.ks
 	sp := ks.mu.dbs[db]
 	n := sp.Len()
+	if n == 0 {
+		return 0 // its number stays, and nothing has to be dropped: FLUSHALL meets fifteen of these
+	}
 	ks.front.DropSpace(sp)
 	ks.mu.dropped = append(ks.mu.dropped, sp.Number)
 	ks.mu.dbs[db] = ks.newSpace(nil, 0)

@@ -25,7 +25,7 @@ func (ks *Keyspace) Upkeep() (more bool) {
 	if over := ks.overBudget(); over > 0 {
 		freed := f.Evict(over, evictStep, ks.recency.Load())
 		ks.evicted.Add(freed)
-		more = more || freed > 0
+		more = more || f.Evictable()
 	}
 	if f.Wasteful() {
 		more = f.Compact(compactStep) || more
@@ -39,7 +39,8 @@ func (ks *Keyspace) overBudget() int64 {
 	if budget == 0 {
 		return 0
 	}
-	return ks.front.Stats().Live - budget
+	live := ks.front.Stats().Live
+	return live + live/12 - budget // compaction leaves a twelfth unused, see front.Wasteful
 }
 
 // Pressure says how the front stands against its budget. It needs no lock.
@@ -79,11 +80,16 @@ func (ks *Keyspace) EvictNow() int64 {
 	return freed
 }
 
-// dueScan remembers how far the search for keys whose time has come has got in the store's index.
+// dueScan remembers how far the search for keys whose time has come has got in the store's index, in passes from the
+// index's beginning to what is due by then.
+//
+// Records up to trim belong to no key any more, and the next checkpoint removes them. That holds for the index as it
+// is: a checkpoint brings in the records of keys that were dirty, and may thereby bring one with an earlier deadline.
+// So each checkpoint ends what was known.
 type dueScan struct {
 	mu struct {
 		sync.Mutex
-		after store.DueKey // the last record looked at in this pass
+		after store.DueKey // the last record looked at in this pass; zero: none
 		until int64        // the pass goes so far
 		found bool         // it met a key that is still to be deleted
 		trim  int64        // no record up to here belongs to a key any more
@@ -98,6 +104,13 @@ func (d *dueScan) trimmable() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.mu.trim
+}
+
+// reset forgets what is known of the index, which has changed.
+func (d *dueScan) reset() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mu.after, d.mu.trim = store.DueKey{}, 0
 }
 
 // Due looks for keys whose time has come at now, up to about most of them: in the store's index, and in the next
@@ -142,6 +155,9 @@ func (ks *Keyspace) dueStored(now int64, most int) (keys []Key, err error) {
 	}
 	for _, k := range list {
 		d.mu.after = k
+		if !d.mu.found {
+			d.mu.trim = max(d.mu.trim, k.At-1)
+		}
 		err := ks.store.KeyAt(k.Position, func(key, record []byte) error {
 			it, err := decodeRecord(record)
 			if err != nil {

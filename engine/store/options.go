@@ -33,6 +33,9 @@ type Options struct {
 	TableSize int64
 	// MaxSublevels is how many sublevels of level 0 make the store Busy.
 	MaxSublevels int
+	// HoldCompactions keeps compactions from running until AllowCompactions: a start that replays the log has better uses
+	// for the processor.
+	HoldCompactions bool
 }
 
 // EnsureDefaults fills in what was left out.

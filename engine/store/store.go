@@ -92,7 +92,9 @@ func Open(o Options) (_ *Store, err error) {
 	if err := o.FS.RemoveAll(s.ingestDir); err != nil && !isNotExist(err) {
 		return nil, fmt.Errorf("store: open: %w", err)
 	}
-	s.compactions.allow()
+	if !s.options.HoldCompactions {
+		s.compactions.allow()
+	}
 	return s, nil
 }
 
@@ -206,3 +208,6 @@ func (s *Store) Close() (err error) {
 	}
 	return err
 }
+
+// AllowCompactions ends what Options.HoldCompactions began.
+func (s *Store) AllowCompactions() { s.compactions.allow() }

@@ -1,0 +1,213 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/larder-db/larder/engine/command"
+)
+
+func lookup(name string) *command.Command { return command.Lookup([]byte(name)) }
+
+const (
+	crashRounds  = 2
+	crashEntries = 20
+)
+
+// workload is a fixed run of entries and checkpoints, with the digest after each entry.
+type workload struct {
+	log     [][]byte
+	digests [][2]uint64 // after as many entries
+
+	mu        sync.Mutex
+	committed uint64 // index of the last checkpoint whose Commit returned nil
+	begun     uint64
+}
+
+func newWorkload(t *testing.T) *workload {
+	w := &workload{}
+	g := &generator{r: rand.New(rand.NewPCG(7, 7)), clock: 1_000_000, keys: 60}
+	e := openTest(t, vfs.NewMem())
+	defer e.close()
+	w.digests = append(w.digests, digest(t, e.Engine))
+	for i := range crashRounds * crashEntries {
+		_, entry := g.batch()
+		w.log = append(w.log, slices.Clone(entry))
+		if err := e.Apply(uint64(i+1), 1, entry, nil); err != nil {
+			t.Fatal(err)
+		}
+		w.digests = append(w.digests, digest(t, e.Engine))
+	}
+	return w
+}
+
+func (w *workload) set(committed, begun uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.committed, w.begun = max(w.committed, committed), max(w.begun, begun)
+}
+
+func (w *workload) get() (committed, begun uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.committed, w.begun
+}
+
+// run opens the engine once a round, applies entries, and writes a checkpoint amid them. A checkpoint that fails is
+// no end: the next one has to bring its changes as well.
+func (w *workload) run(fs vfs.FS) (failed error) {
+	for range crashRounds {
+		e, err := tryOpen(fs)
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		err = w.round(e)
+		if cerr := e.Close(); err == nil {
+			err = cerr
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+func (w *workload) round(e *Engine) (failed error) {
+	from := e.AppliedIndex()
+	end := min(uint64(len(w.log)), from+crashEntries)
+	apply := func(to uint64) error {
+		for i := e.AppliedIndex() + 1; i <= min(to, end); i++ {
+			if err := e.Apply(i, 1, w.log[i-1], nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, at := range []uint64{from + crashEntries/2, end} {
+		if err := apply(at); err != nil {
+			return errors.Join(failed, err)
+		}
+		at = e.AppliedIndex()
+		w.set(0, at)
+		c, err := e.BeginCheckpoint()
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		if err = c.Commit(at, 1, nil, 0); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		w.set(at, at)
+	}
+	return failed
+}
+
+// recover opens what a crash left: it must be the state at a completed checkpoint, and the entries behind it bring it
+// to the end.
+func (w *workload) recover(t *testing.T, fs vfs.FS, committed, begun uint64, what string) {
+	t.Helper()
+	e, err := tryOpen(fs)
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}()
+	at := e.AppliedIndex()
+	if at < committed || at > begun {
+		t.Fatalf("E4: %s: at index %d, want %d to %d", what, at, committed, begun)
+	}
+	if got := digest(t, e); got != w.digests[at] {
+		t.Fatalf("E4: %s: at index %d, and not that state", what, at)
+	}
+	for i := at + 1; i <= uint64(len(w.log)); i++ {
+		if err := e.Apply(i, 1, w.log[i-1], nil); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	if got := digest(t, e); got != w.digests[len(w.log)] {
+		t.Fatalf("E8: %s: replayed from %d, and another state", what, at)
+	}
+}
+
+// E4, P6: a crash before every file operation that changes something.
+func TestCrashAtEveryWrite(t *testing.T) {
+	w := newWorkload(t)
+	fs := vfs.NewCrashableMem()
+	type image struct {
+		fs               *vfs.MemFS
+		committed, begun uint64
+		what             string
+	}
+	var images []image
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(1, 1))
+	clone := func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, kept := range []int{0, 50, 100}[len(images)%2:] {
+			committed, _ := w.get()
+			x := image{fs: fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: r}), committed: committed}
+			_, x.begun = w.get()
+			x.what = fmt.Sprintf("crash %d before %v of %s, %d%% kept", len(images), op.Kind, op.Path, kept)
+			images = append(images, x)
+		}
+		return nil
+	}
+	if err := w.run(errorfs.Wrap(fs, errorfs.InjectorFunc(clone))); err != nil {
+		t.Fatal(err)
+	}
+	if committed, _ := w.get(); committed != uint64(len(w.log)) || len(images) < 100 {
+		t.Fatalf("checkpoint at %d of %d, %d crashes", committed, len(w.log), len(images))
+	}
+	t.Logf("%d crashes", len(images))
+	for _, x := range images {
+		w.recover(t, x.fs, x.committed, x.begun, x.what)
+	}
+}
+
+// E3, E4: an error at every file operation in turn. What a failed checkpoint had is in the next one; then a crash.
+func TestErrorAtEveryOperation(t *testing.T) {
+	w := newWorkload(t)
+	for n := 0; ; n++ {
+		fs := vfs.NewCrashableMem()
+		var mu sync.Mutex
+		count, fired := 0, ""
+		inject := func(op errorfs.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if count++; count-1 != n {
+				return nil
+			}
+			fired = fmt.Sprintf("error %d at %v of %s", n, op.Kind, op.Path)
+			return errorfs.ErrInjected
+		}
+		w.mu.Lock()
+		w.committed, w.begun = 0, 0
+		w.mu.Unlock()
+		err := w.run(errorfs.Wrap(fs, errorfs.InjectorFunc(inject)))
+		mu.Lock()
+		what := fired
+		mu.Unlock()
+		if what == "" && err != nil {
+			t.Fatal(err)
+		}
+		committed, begun := w.get()
+		image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: n % 2 * 100, RNG: rand.New(rand.NewPCG(1, uint64(n)))})
+		w.recover(t, image, committed, begun, what)
+		if what == "" {
+			t.Logf("%d errors", n)
+			return
+		}
+	}
+}

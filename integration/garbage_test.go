@@ -1,0 +1,57 @@
+package integration
+
+import (
+	"bufio"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestBadInput sends what is no command, or only half of one, and ends its side. Both servers must answer with the same
+// bytes, close where the other closes, and go on serving.
+func TestBadInput(t *testing.T) {
+	larder, redis := startLarder(t), startRedis(t)
+	for _, input := range []string{
+		"", "\r\n", "\n\n\n", "PING\n", "PING\r\nPING\r\n", "  PING  \r\n",
+		"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPI", "*1\r\n", "*0\r\n*1\r\n$4\r\nPING\r\n", "*-1\r\nPING\r\n",
+		"*1\r\n$-2\r\n", "*1\r\n$-1\r\n", "*1\r\n$x\r\n", "*1\r\n$\r\n", "*1\r\n$999999999999\r\n", "*1\r\n$536870913\r\n",
+		"*x\r\n", "*\r\n", "*99999999999\r\n", "*2147483648\r\n", "*1048577\r\n", "*1\r\n:4\r\nPING\r\n", "*1\r\nPING\r\n",
+		"*1\r\n$4\r\nPINGxx", "*1\r\n$4\r\nPINGPING\r\n", "*2\r\n$4\r\nECHO\r\n$3\r\na\x00b\r\n",
+		"SET k \"unbalanced\r\n", "SET k 'x'y\r\n", "ECHO \"\\x41\\n\"\r\n", "ECHO 'a\\'b'\r\n",
+		"PING\x00\r\n", "\x00\x01\x02\xff\xfe\r\n", strings.Repeat("x", 70_000), strings.Repeat("y", 60_000) + "\r\n",
+		"*1\r\n$" + strings.Repeat("1", 70_000), "*" + strings.Repeat("0", 70_000),
+		"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST / HTTP/1.1\r\n\r\n", "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n",
+		"SET k v\r\nGET k\r\n*x\r\nGET k\r\n", "QUIT\r\nPING\r\n", "*1\r\n$0\r\n\r\nPING\r\n",
+	} {
+		ours, theirs := answersTo(t, larder, input), answersTo(t, redis, input)
+		if ours != theirs {
+			t.Errorf("%s\n  larder %s\n  redis  %s", shorten(input), shorten(ours), shorten(theirs))
+		}
+	}
+	connect(t, larder).want(t, "+PONG\r\n", "PING")
+}
+
+// answersTo is all that a server answers to the input, until it closes the connection.
+func answersTo(t *testing.T, s *server, input string) string {
+	t.Helper()
+	w, err := dial(s.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.conn.Close()
+	if err := w.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w.conn, input); err != nil {
+		return "closed while it was sent"
+	}
+	if err := w.conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		return "closed while it was sent"
+	}
+	answer, err := io.ReadAll(bufio.NewReader(w.conn))
+	if err != nil && len(answer) == 0 {
+		return "closed" // with unread input, a close is a reset
+	}
+	return string(answer)
+}

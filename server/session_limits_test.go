@@ -34,7 +34,7 @@ func TestSlowReaderIsHeldBack(t *testing.T) {
 	ts := start(t)
 	slow, watching := ts.dial(), ts.dial()
 	value := strings.Repeat("x", 64<<10)
-	const gets = 2000
+	const gets = 800
 	slow.do("SET", "a", value)
 	id := slow.ownID()
 	go func() { // the reader notices if it fails

@@ -263,7 +263,7 @@ func TestDeepPipelines(t *testing.T) {
 	t.Parallel()
 	ts := start(t, "appendfsync no")
 	const deep = 10_000
-	done := make(chan string, 3)
+	done := make(chan string, 2)
 	for n := range cap(done) {
 		c := ts.dial()
 		go func() {

@@ -41,7 +41,7 @@ func (c *checkpoints) init(now time.Time) {
 const (
 	checkpointLook = 100 * time.Millisecond
 	retryFailed    = 5 * time.Second
-	replayBound    = 900 * time.Millisecond // how long a restart may take to apply commands again
+	replayBound    = 900 * time.Millisecond  // how long a restart may take to apply commands again
 	replayColdly   = 1500 * time.Millisecond // the same with the cold data that they touch,
 	replayAtLeast  = 400 * time.Millisecond  // but not so that checkpoints follow one another for it
 	dirtyDefault   = 512 << 20               // dirty bytes that call for a checkpoint where maxmemory is no bound
@@ -226,7 +226,7 @@ func (n *node) keepMemory(ctx context.Context) {
 const (
 	expireLook     = 100 * time.Millisecond
 	expireKeys     = 1000 // keys proposed at a time
-	expireSegments = 400  // segments of the front looked at each time
+	expireSegments = 800  // segments of the front looked at each time
 	expireCommand  = "LARDER.EXPIRE"
 )
 

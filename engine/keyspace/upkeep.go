@@ -119,25 +119,40 @@ func (ks *Keyspace) Due(now int64, most, segments int) (keys []Key, err error) {
 	if keys, err = ks.dueStored(now, most); err != nil {
 		return nil, err
 	}
-	ks.mu.RLock()
-	defer ks.mu.RUnlock()
-	for db, sp := range ks.mu.dbs {
-		if sp.Timed() == 0 {
-			continue
-		}
-		h := &ks.due.hand[db]
-		for i := 0; i < segments && len(keys) < most; i++ {
-			to := ks.front.Range(sp, h.slot, h.hash, 1, func(r front.Record) {
-				if !r.Tombstone && r.Expire != 0 && now > r.Expire {
-					keys = append(keys, Key{db, bytes.Clone(r.Key)})
-				}
-			})
-			if h.slot, h.hash = to.Slot, to.Hash; to.Slot >= front.Slots {
-				h.slot, h.hash = 0, 0
+	for db := range Databases {
+		for left := segments; left > 0 && len(keys) < most; left -= dueStep {
+			var timed bool
+			if keys, timed = ks.dueResident(db, now, keys); !timed {
+				break
 			}
 		}
 	}
 	return keys, nil
+}
+
+// dueStep is how many segments are looked at before the lock is given back.
+const dueStep = 16
+
+// dueResident goes on with the pass over a data base's part of the front; timed is false if there is nothing to find.
+func (ks *Keyspace) dueResident(db int, now int64, keys []Key) (_ []Key, timed bool) {
+	ks.mu.RLock()
+	defer ks.mu.RUnlock()
+	sp := ks.mu.dbs[db]
+	if sp.Timed() == 0 {
+		return keys, false
+	}
+	h := &ks.due.hand[db]
+	for range dueStep {
+		to := ks.front.Range(sp, h.slot, h.hash, 1, func(r front.Record) {
+			if !r.Tombstone && r.Expire != 0 && now > r.Expire {
+				keys = append(keys, Key{db, bytes.Clone(r.Key)})
+			}
+		})
+		if h.slot, h.hash = to.Slot, to.Hash; to.Slot >= front.Slots {
+			h.slot, h.hash = 0, 0
+		}
+	}
+	return keys, true
 }
 
 // dueStored goes on with the pass over the store's index.

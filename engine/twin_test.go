@@ -127,7 +127,6 @@ type twins struct {
 	fs       *vfs.MemFS
 	failing  *atomic.Bool
 	log      [][]byte // the entry with index i stands at i-1
-	digests  [][2]uint64
 }
 
 func newTwins(t *testing.T, seed uint64, keys int) *twins {

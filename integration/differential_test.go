@@ -241,6 +241,7 @@ func TestRandomStreamSurvives(t *testing.T) {
 			w.larder.restart()
 			w.ours = connect(t, w.larder)
 			w.ours.want(t, "+OK\r\n", "SELECT", strconv.Itoa(db))
+			w.theirs.want(t, "+OK\r\n", "CLIENT", "SETNAME", "") // a name is the connection's
 		case 1:
 			w.ours.want(t, "+OK\r\n", "DEBUG", "RELOAD")
 		case 2:

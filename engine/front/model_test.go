@@ -70,6 +70,8 @@ type model struct {
 	covered    []*modelSpace // by the checkpoint
 	settling   bool
 	durable    bool
+
+	commits, evictions int
 }
 
 func strongHash(key []byte) uint64 {
@@ -167,7 +169,9 @@ func (m *model) step() {
 	case op < 62:
 		m.warm(s, key)
 	case op < 65:
-		m.f.Evict(int64(m.pick(20000)), 1+m.pick(4), m.clock)
+		if m.f.Evict(int64(m.pick(20000)), 1+m.pick(4), m.clock) > 0 {
+			m.evictions++
+		}
 	case op < 72:
 		m.stepCheckpoint()
 	case op < 74:
@@ -180,7 +184,7 @@ func (m *model) step() {
 		}
 	case op < 88:
 		m.f.Compact(1 + m.pick(50))
-	case op < 89:
+	case op == 88 && m.pick(20) == 0:
 		i := slices.Index(m.spaces, s)
 		m.f.DropSpace(s.sp)
 		m.spaces[i] = m.newSpace()
@@ -288,12 +292,17 @@ func (m *model) stepCheckpoint() {
 		if !c.w.Settle(m.durable, 1+m.pick(20000)) {
 			m.checkpoint = nil
 		}
-	case c.more && m.pick(20) != 0:
-		m.advance(c)
+	case c.more && m.pick(60) != 0:
+		for range 1 + m.pick(20) { // most steps lead over empty slots
+			if m.advance(c); !c.more {
+				break
+			}
+		}
 	default:
 		m.settling, m.durable = true, !c.more
 		if m.durable {
 			m.commit(c.got)
+			m.commits++
 		}
 	}
 }
@@ -459,7 +468,7 @@ func TestFrontIsItsModel(t *testing.T) {
 				m := newModel(t, pick, 30, hash)
 				defer m.close()
 				m.t = fatal{t, rt}
-				for range rapid.IntRange(1, 150).Draw(rt, "steps") {
+				for range rapid.IntRange(1, 300).Draw(rt, "steps") {
 					m.step()
 				}
 				m.checkAll()
@@ -488,6 +497,9 @@ func TestFrontIsItsModelForLong(t *testing.T) {
 			if i%4000 == 0 {
 				m.checkAll()
 			}
+		}
+		if m.commits < 10 || m.evictions < 50 {
+			t.Fatalf("only %d checkpoints and %d evictions", m.commits, m.evictions)
 		}
 		m.finish()
 		m.close()

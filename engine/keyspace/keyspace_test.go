@@ -640,3 +640,49 @@ func TestConcurrentUse(t *testing.T) {
 	done.Store(true)
 	all.Wait()
 }
+
+// A name space that was flushed leaves the store with the next checkpoint that succeeds.
+func TestFlushedNamespaceLeavesTheStore(t *testing.T) {
+	var full atomic.Bool
+	h := open(t, errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpCreate && full.Load() {
+			return errorfs.ErrInjected
+		}
+		return nil
+	})))
+	defer h.close()
+	h.set("k", "v", 0)
+	h.checkpoint()
+	h.write(func(tx *Tx) { tx.Flush(0) })
+	for _, cancel := range []bool{true, false} {
+		c, err := h.BeginCheckpoint()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cancel {
+			c.Cancel()
+			continue
+		}
+		full.Store(true)
+		if err := c.Commit(2, 1, nil, 0); !errors.Is(err, errorfs.ErrInjected) {
+			t.Fatalf("Commit on a full disk: %v", err)
+		}
+		full.Store(false)
+	}
+	h.checkpoint()
+	v, err := h.store.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	it, err := v.Iter(store.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if it.Next() {
+		t.Errorf("%q is left", it.Key())
+	}
+	if err := it.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

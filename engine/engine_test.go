@@ -200,6 +200,24 @@ func TestReadsThatRideAlongChangeNothing(t *testing.T) {
 	}
 }
 
+// Time never goes back inside Apply, so that what has expired stays away when a slower clock leads.
+func TestTimeGoesForwardOnly(t *testing.T) {
+	e := openTest(t, vfs.NewMem())
+	defer e.close()
+	e.clock = 1000
+	e.want("+OK", "SET", "k", "v", "PX", "500")
+	e.clock = 2000
+	e.want(":0", "APPEND", "other", "")
+	e.clock = 1200
+	e.want("_", "GET", "k")
+	if e.Clock() != 2000 {
+		t.Fatalf("the clock is at %d", e.Clock())
+	}
+	e.commit()
+	e.chill()
+	e.want("_", "GET", "k")
+}
+
 // A string of 64 MB, grown in small steps: the cost is that of the steps, so this ends.
 func TestLargeStringsGrowInPlace(t *testing.T) {
 	fs := vfs.NewMem()

@@ -74,7 +74,7 @@ func Open(o Options) (*Group, error) {
 	if err := bootstrap(&o, config, store, snapshots); err != nil {
 		return nil, fmt.Errorf("shard %d: bootstrap: %w", o.Group, err)
 	}
-	g.raft, err = raft.NewRaft(config, g.fsm, store, o.Stable, snapshots, o.Transport)
+	g.raft, err = raft.NewRaft(config, g.fsm, store, loudStable{o.Stable, o.Fatal}, snapshots, o.Transport)
 	if err != nil {
 		return nil, fmt.Errorf("shard %d: start Raft: %w", o.Group, err)
 	}

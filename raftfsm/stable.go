@@ -197,3 +197,26 @@ func (m *MemoryStable) put(key, value []byte) error {
 	m.mu.records[string(key)] = slices.Clone(value)
 	return nil
 }
+
+// loudStable ends the process when a write to the stable store fails: Raft would panic, and a term or a vote that is not
+// written must not be acted upon.
+type loudStable struct {
+	raft.StableStore
+	fatal func(error)
+}
+
+func (l loudStable) failed(err error) error {
+	if err != nil {
+		err = fmt.Errorf("terms and votes cannot be written; if the file is damaged, restore the folder from a backup or a replica: %w", err)
+		l.fatal(err)
+	}
+	return err
+}
+
+// Set writes a value.
+func (l loudStable) Set(key, value []byte) error { return l.failed(l.StableStore.Set(key, value)) }
+
+// SetUint64 writes a number.
+func (l loudStable) SetUint64(key []byte, value uint64) error {
+	return l.failed(l.StableStore.SetUint64(key, value))
+}

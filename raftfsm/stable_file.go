@@ -59,7 +59,10 @@ func (f *StableFile) get(key []byte) (value []byte, err error) {
 }
 
 func (f *StableFile) put(key, value []byte) error {
-	return guard(func() error { return f.bolt.Set(key, value) })
+	if err := guard(func() error { return f.bolt.Set(key, value) }); err != nil {
+		return fmt.Errorf("write to %s: %w", f.path, err)
+	}
+	return nil
 }
 
 // guard turns what a damaged file does to bbolt into an error: it panics at pages that make no sense, and, since it maps

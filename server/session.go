@@ -258,6 +258,10 @@ func (s *session) lastActive() time.Time {
 func (s *session) execute(args [][]byte) bool {
 	e := s.server.table.find(args[0])
 	if e == nil {
+		if isBrowser(args[0]) {
+			s.turnAway()
+			return true
+		}
 		return s.reject(nil, unknownCommand(args))
 	}
 	if e.container() && len(args) > 1 {
@@ -301,6 +305,16 @@ func (s *session) reject(e *entry, msg string) bool {
 
 // shownBytes is how much of what a client sent an error repeats.
 const shownBytes = 128
+
+// isBrowser says whether a command is the first or second line of an HTTP request: a page that a browser shows can make
+// it send one here, with commands in the body.
+func isBrowser(name []byte) bool { return isWord(name, "POST") || isWord(name, "HOST:") }
+
+// turnAway closes the connection before anything that follows is run, as Redis does.
+func (s *session) turnAway() {
+	s.server.log.Warn("an HTTP request came in on the Redis port: somebody may be trying to reach this server through a browser; the connection is closed", "addr", addrOf(s.conn.RemoteAddr()))
+	s.conn.Close()
+}
 
 func unknownCommand(args [][]byte) string {
 	var shown []byte
@@ -495,8 +509,9 @@ func (s *session) detach(e *entry, args [][]byte) {
 		s.server.slow.note(s, args, took)
 		switch {
 		case err != nil:
-			node.fatal(fmt.Errorf("the data cannot be read: %w", err))
-			s.reject(e, "ERR the data cannot be read")
+			// The rest of the data is served on; a write that needs what cannot be read ends the process.
+			s.server.log.Error("a read met data that cannot be read", "command", s.server.table.names[e.id], "error", err)
+			s.reject(e, "ERR the data cannot be read from disk: see the server's log")
 		case due:
 			if !s.readBehindExpiry(e, args) {
 				s.waiting = args

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/larder-db/larder/engine/value"
@@ -175,6 +176,28 @@ func TestStepIsBoundedInBytes(t *testing.T) {
 		t.Fatalf("%d records, want %d", total, n)
 	}
 	w.End()
+}
+
+// A range may begin anywhere: segments are split elsewhere when a cursor comes back.
+func TestRangeBeginsAmidASegment(t *testing.T) {
+	f := newFront(t, strongHash, oneSlot)
+	sp := f.AddSpace(0, nil, 0)
+	const n = 200
+	var hashes []uint64
+	for i := range n {
+		put(t, f, sp, number(i), nil)
+		hashes = append(hashes, strongHash(number(i)))
+	}
+	slices.Sort(hashes)
+	for i, from := range hashes {
+		var got []uint64
+		for to := (Position{Slot: oneSlot(nil), Hash: from}); to.Slot == oneSlot(nil); {
+			to = f.Range(sp, to.Slot, to.Hash, 1, func(r Record) { got = append(got, r.Hash) })
+		}
+		if !slices.Equal(got, hashes[i:]) {
+			t.Fatalf("from the %d-th hash on: %d keys, want %d", i, len(got), n-i)
+		}
+	}
 }
 
 // Clear while a view is read: the view still sees what it began with, and nothing is left afterwards.

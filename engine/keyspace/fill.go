@@ -252,11 +252,8 @@ func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
 			ends = append(ends, len(buf)-len(record), len(buf))
 			return nil
 		})
-		if errors.Is(err, errSlotTooBig) || err == nil && !complete {
+		if err != nil || !complete { // too big, or damaged somewhere: the one key may do
 			return ks.fetchKey(sp, key)
-		}
-		if err != nil {
-			return err
 		}
 		done, err := ks.enter(sp, slot, epoch, func() error {
 			if err := ks.front.Reserve(sp, slot, len(ends)/2); err != nil {

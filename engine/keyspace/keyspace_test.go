@@ -162,7 +162,11 @@ func newStuck() *stuck {
 // has read is old news.
 func TestFillNeverEntersOldNews(t *testing.T) {
 	store := func(h *house) { h.checkpoint(); h.chill() }
-	flush := func(h *house) { h.write(func(tx *Tx) { tx.Flush(0) }) }
+	flush := func(h *house) {
+		h.write(func(tx *Tx) { tx.Flush(0) })
+		for h.Upkeep() { // until it is freed
+		}
+	}
 	for name, test := range map[string]struct {
 		change func(h *house, key string)
 		gone   bool
@@ -204,10 +208,34 @@ func TestFillNeverEntersOldNews(t *testing.T) {
 			if err := h.Warm([]Key{{0, []byte(first)}}); err != nil {
 				t.Fatal(err)
 			}
+			h.wantEntriesOnce()
+			if strings.HasPrefix(name, "flushed") && h.Stats().Entries > 1 {
+				t.Fatalf("%d entries came into a dropped name space", h.Stats().Entries)
+			}
 			if got, ok := h.get(first); ok == test.gone || ok && got != "new" {
 				t.Fatalf("%q is %.10q (%t) after the fill", first, got, ok)
 			}
 		})
+	}
+}
+
+// wantEntriesOnce looks for keys that the front has twice.
+func (h *house) wantEntriesOnce() {
+	h.t.Helper()
+	met := map[string]bool{}
+	err := h.Each(func(db int, key []byte, _ Entry) error {
+		k := fmt.Sprint(db, string(key))
+		if met[k] {
+			return fmt.Errorf("%q is there twice", k)
+		}
+		met[k] = true
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if n := h.Stats().Keys[0]; int64(len(met)) != n {
+		h.t.Fatalf("%d keys are there, %d are counted", len(met), n)
 	}
 }
 

@@ -320,7 +320,7 @@ func TestFaultsMatchRedis(t *testing.T) {
 		"port 1\n\nfoo bar\n", "port abc\n", "port\n", "port 1 2\n", "maxmemory abc\n", "save 1\n", "requirepass2 \"abc\n",
 		"rename-command GET\n", "client-output-buffer-limit normal 1 2\n", "client-output-buffer-limit normal a 2 3\n",
 		"include\n", "appendonly maybe\n", "maxmemory-policy x\n", "notify-keyspace-events x y\n", "loglevel\n",
-		"oom-score-adj-values 1\n", "unixsocketperm 999\n", "databases 0\n", "logfile \"\" x\n", "# x\n\t\n port  x \r\n",
+		"oom-score-adj-values 1\n", "unixsocketperm 999\n", "logfile \"\" x\n", "# x\n\t\n port  x \r\n",
 		"port 'a\\'b'\n", "port \"\\x41\"\n", "port \"1\"2\n", "PORT a\n", "slaveof a\n",
 	} {
 		file := filepath.Join(t.TempDir(), "redis.conf")

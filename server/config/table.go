@@ -86,8 +86,8 @@ var accessTable = []Directive{
 var dataTable = []Directive{
 	{Name: "dir", Default: "./", About: "Folder of the data. One server at a time.",
 		setting: at(folder{}, func(v *Values) *string { return &v.Dir })},
-	{Name: "databases", Default: "16", About: "Number of data bases that SELECT knows.",
-		setting: at(number[int]{1, maxInt, 1}, func(v *Values) *int { return &v.Databases })},
+	{Name: "databases", Default: "16", About: "Number of data bases that SELECT knows, at most 16.",
+		setting: at(number[int]{1, 16, 1}, func(v *Values) *int { return &v.Databases })},
 	{Name: "maxmemory", Flags: Mutable, Default: "60%",
 		About:   "Bound of resident size, in bytes or percent of the machine's (or container's) memory; 0 is none.",
 		setting: at(memoryShare{}, func(v *Values) *MemorySize { return &v.MaxMemory })},

@@ -155,7 +155,9 @@ func TestCrashAtEveryWrite(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		for _, kept := range []int{0, 50, 100}[len(images)%2:] {
+		// Nothing between: Pebble makes a MANIFEST's name and its marker's durable with one sync of the folder, and
+		// counts on a file system that does not keep the later of two names and lose the earlier.
+		for _, kept := range []int{0, 100} {
 			committed, _ := w.get()
 			x := image{fs: fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: r}), committed: committed}
 			_, x.begun = w.get()
@@ -171,7 +173,8 @@ func TestCrashAtEveryWrite(t *testing.T) {
 		t.Fatalf("checkpoint at %d of %d, %d crashes", committed, len(w.log), len(images))
 	}
 	t.Logf("%d crashes", len(images))
-	for _, x := range images {
+	for i := 0; i < len(images); i += raceFactor {
+		x := images[i]
 		w.recover(t, x.fs, x.committed, x.begun, x.what)
 	}
 }
@@ -179,7 +182,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 // E3, E4: an error at every file operation in turn. What a failed checkpoint had is in the next one; then a crash.
 func TestErrorAtEveryOperation(t *testing.T) {
 	w := newWorkload(t)
-	for n := 0; ; n++ {
+	for n := 0; ; n += raceFactor {
 		fs := vfs.NewCrashableMem()
 		var mu sync.Mutex
 		count, fired := 0, ""
@@ -206,7 +209,7 @@ func TestErrorAtEveryOperation(t *testing.T) {
 		image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: n % 2 * 100, RNG: rand.New(rand.NewPCG(1, uint64(n)))})
 		w.recover(t, image, committed, begun, what)
 		if what == "" {
-			t.Logf("%d errors", n)
+			t.Logf("%d operations", n)
 			return
 		}
 	}

@@ -232,7 +232,7 @@ func (w *twins) upkeep(steps int) {
 
 // crash loses what was not synced, and replays what comes behind the store's index.
 func (w *twins) crash() string {
-	image := w.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: w.g.r.IntN(101), RNG: w.g.r})
+	image := w.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: w.g.r.IntN(2) * 100, RNG: w.g.r})
 	w.troubled.close()
 	w.fs = image
 	w.troubled = openTest(w.t, w.faulty())
@@ -299,7 +299,7 @@ func (w *twins) expire() {
 func TestTwins(t *testing.T) {
 	for seed := range uint64(3) {
 		w := newTwins(t, seed, []int{3000, 60, 800}[seed])
-		for i := range 120 {
+		for i := range 120 / raceFactor {
 			for range w.g.r.IntN(40) {
 				w.apply()
 			}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
 	"github.com/larder-db/larder/raftfsm"
+	"github.com/larder-db/larder/server/config"
 )
 
 // checkpoints is what is known of the shard's checkpoints.
@@ -118,12 +120,20 @@ func (n *node) checkpointDue(now time.Time) bool {
 	case n.engine.Keys().Pressure() != keyspace.Easy && s.DirtyBytes > limit/4:
 	case n.replayTooLong():
 	case applied > writes && n.shard.Bytes() > v.CheckpointLogBytes:
+	case saveDue(v.Save, s.DirtyKeys, now.Sub(last)):
 	case applied > writes && v.CheckpointInterval > 0 && now.Sub(last) > v.CheckpointInterval:
 	case len(n.aof.Pinned(pinnedFactor*v.CheckpointLogBytes)) > 0:
 	default:
 		return false
 	}
 	return true
+}
+
+// saveDue says whether one of the save lines calls for a checkpoint: so many keys changed, so long since the last one.
+func saveDue(points []config.SavePoint, changed int64, since time.Duration) bool {
+	return slices.ContainsFunc(points, func(p config.SavePoint) bool {
+		return changed >= p.Changes && since >= time.Duration(p.Seconds)*time.Second
+	})
 }
 
 // replayTooLong says whether a restart would replay for too long.

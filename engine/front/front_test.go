@@ -51,7 +51,7 @@ func remove(t testing.TB, f *Front, sp *Space, key []byte) {
 func number(i int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(i)) }
 
 func TestOneSlotWithManyKeys(t *testing.T) {
-	const n = 200_000
+	const n = 200_000 / raceFactor
 	f := newFront(t, strongHash, oneSlot)
 	sp := f.AddSpace(0, nil, 0)
 	for i := range n {
@@ -243,7 +243,7 @@ func TestResidentStaysNearLive(t *testing.T) {
 	f := newFront(t, strongHash, func(key []byte) uint16 { return uint16(strongHash(key)) % 128 })
 	sp := f.AddSpace(0, nil, 0)
 	r := rand.New(rand.NewPCG(1, 2))
-	const n = 100_000
+	const n = 100_000 / raceFactor
 	// Each phase has a scale of its own, so that every size class fills and empties in turn.
 	for phase, scale := range []int{600, 100, 1500, 40, 3000, 250} {
 		for range n * 2 {

@@ -492,13 +492,13 @@ func TestFrontIsItsModelForLong(t *testing.T) {
 	for seed := range uint64(4) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		m := newModel(t, r.IntN, []int{20, 400, 3000, 6000}[seed], []func([]byte) uint64{strongHash, weakHash, strongHash, strongHash}[seed])
-		for i := range 40000 {
+		for i := range 40000 / raceFactor {
 			m.step()
 			if i%4000 == 0 {
 				m.checkAll()
 			}
 		}
-		if m.commits < 10 || m.evictions < 50 {
+		if m.commits < 10/raceFactor || m.evictions < 50/raceFactor {
 			t.Fatalf("only %d checkpoints and %d evictions", m.commits, m.evictions)
 		}
 		m.finish()

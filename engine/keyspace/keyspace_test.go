@@ -272,7 +272,7 @@ func TestReloadIsRefusedBesideACheckpoint(t *testing.T) {
 func (h *house) dueKeys() map[string]bool {
 	h.t.Helper()
 	found := map[string]bool{}
-	for range 400 {
+	for range 60 {
 		keys, err := h.Due(h.now, 20, 50)
 		if err != nil {
 			h.t.Fatal(err)
@@ -378,7 +378,7 @@ func TestScanMeetsEachKeyOnce(t *testing.T) {
 	for _, tag := range []string{"", "{one slot}"} {
 		h := open(t, vfs.NewMem())
 		r := rand.New(rand.NewPCG(5, 5))
-		const n = 3000
+		const n = 3000 / raceFactor
 		for i := range n {
 			h.set(fmt.Sprint(tag, "stays", i), "v", 0)
 			h.set(fmt.Sprint(tag, "comes and goes", i), "v", 0)
@@ -461,7 +461,7 @@ func TestEachIsOneMoment(t *testing.T) {
 	for _, tag := range []string{"", "{one slot}"} {
 		h := open(t, vfs.NewMem())
 		r := rand.New(rand.NewPCG(6, 6))
-		const n = 4000
+		const n = 4000 / raceFactor
 		key := func() string { return fmt.Sprint(tag, r.IntN(n)) }
 		want := map[string]string{}
 		for i := range 3 * n {
@@ -512,7 +512,7 @@ func TestRandomKeyIsRoughlyEven(t *testing.T) {
 	for _, tag := range []string{"", "{one slot}"} {
 		for _, cold := range []bool{false, true} {
 			h := open(t, vfs.NewMem())
-			const n, draws = 1000, 20_000
+			const n, draws = 1000 / raceFactor, 8000 / raceFactor
 			for i := range n {
 				h.set(fmt.Sprint(tag, i), "v", 0)
 				h.set(fmt.Sprint(tag, "gone", i), "v", 0)

@@ -371,7 +371,7 @@ func (ks *Keyspace) Each(visit func(db int, key []byte, e Entry) error) (err err
 const (
 	randomTries = 100 // bound of the search for a key that is not due, as in Redis
 	randomList  = 512 // keys of a slot up to which all are listed to pick one
-	randomSome  = 64  // in a larger slot, one of so many or more that follow a random position is picked
+	randomSome  = 64  // in a larger slot, one of so many that follow a random position is picked
 )
 
 // RandomKey picks a key of db. In a slot with very many keys the choice is only roughly even.
@@ -427,10 +427,10 @@ func (tx *Tx) randomPlace(db int) (slot uint16, at int64, count uint32) {
 	return slot, at, sp.SlotLen(slot)
 }
 
-// liveFrom is at least want live keys of one slot from a hash on, or as many as there are.
+// liveFrom is the first want live keys of one slot from a hash on, or as many as there are.
 func (tx *Tx) liveFrom(db int, slot uint16, hash uint64, want int) (live []scanned, err error) {
 	for len(live) < want {
-		list, to, err := tx.stretch(db, slot, hash, 1, randomList)
+		list, to, err := tx.stretch(db, slot, hash, 1, want)
 		if err != nil || tx.cold {
 			return nil, err
 		}
@@ -444,7 +444,7 @@ func (tx *Tx) liveFrom(db int, slot uint16, hash uint64, want int) (live []scann
 		}
 		hash = to.Hash
 	}
-	return live, nil
+	return live[:min(len(live), want)], nil // no more: keys behind the slot's beginning would come up more often
 }
 
 // Detach runs a read on the caller's goroutine without holding the lock while it runs: over copies of its declared

@@ -1,6 +1,9 @@
 package raftfsm
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // gate lets batches go to Raft in rounds: while the entries of one round are being stored and have not reached the FSM,
 // those that come wait, and they go together as soon as it has. Otherwise Raft's main goroutine, which picks at random
@@ -36,6 +39,19 @@ func (g *gate) pass(s sealed) {
 	g.mu.stuck = false
 	g.mu.Unlock()
 	g.hand(s)
+}
+
+// recall takes a batch back that waits for the next round; false if it has gone already.
+func (g *gate) recall(number uint64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := len(g.mu.waiting) - 1; i >= 0; i-- {
+		if g.mu.waiting[i].number == number {
+			g.mu.waiting = slices.Delete(g.mu.waiting, i, i+1)
+			return true
+		}
+	}
+	return false
 }
 
 // arrived notes that n entries have reached the FSM. With the last one of a round the next round goes.

@@ -18,6 +18,8 @@ type Proposal struct {
 	// after it the group uses neither the proposal nor its Replies any more. After ErrIndeterminate, though, Raft may
 	// still read the entry's bytes: drop the batch then, do not Reset it for its next use.
 	Done func(p *Proposal, err error)
+
+	number uint64 // while it is the group's
 }
 
 // Propose stamps the batch's entry, registers it and hands it to Raft. It never waits. This is the only place that
@@ -40,7 +42,16 @@ func (g *Group) Propose(p *Proposal) {
 		Seed:   g.opts.Random(),
 		Origin: engine.Origin{Node: g.opts.Node, Loop: p.Loop, Group: g.opts.Group, Batch: number},
 	})
+	p.number = number
 	g.gate.pass(sealed{number, entry}) // from here on p may be done already, and in use again
+}
+
+// Recall takes a proposal back that still waits for the round before it: then the batch is its caller's again, who may add
+// to it and propose it anew, and Done is not called for it. It returns false if the proposal has gone to Raft or is done.
+// Only who proposed it may call this, and only before it has seen Done. So what comes while a sync is under way goes with
+// the next one, in one entry.
+func (g *Group) Recall(p *Proposal) bool {
+	return g.gate.recall(p.number) && g.inFlight.take(p.number) != nil
 }
 
 // toRaft is the gate's way out.

@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds waits for what must happen; no test passes by waiting so long.
-const patience = 20 * time.Second
+const patience = 90 * time.Second
 
 // testServer is a server in this process, on a folder of its own, that listens on a Unix socket and on what the
 // directives add.

@@ -18,6 +18,7 @@ type loop struct {
 	reader  *engine.Reader
 	reading bool // the shared lock is held, for a run of reads of one session
 	open    *batch
+	last    *batch // the one proposed last, while it is not done
 	free    []*batch
 	flight  int        // batches proposed and not done
 	stalled []*session // sessions that wait for room in a batch
@@ -55,6 +56,10 @@ func (l *loop) batch() *batch {
 			return nil
 		}
 	}
+	if l.open == nil && l.last != nil && !l.last.full() && l.server.node.group.Recall(&l.last.proposal) {
+		l.open, l.last = l.last, nil // it still waited for its turn: what comes now goes with it
+		l.flight--
+	}
 	if l.open == nil {
 		if n := len(l.free); n > 0 {
 			l.open, l.free = l.free[n-1], l.free[:n-1]
@@ -79,7 +84,7 @@ func (l *loop) seal() {
 			return
 		}
 	}
-	l.open = nil
+	l.open, l.last = nil, b
 	l.flight++
 	l.server.node.group.Propose(&b.proposal)
 }
@@ -109,6 +114,9 @@ func (l *loop) turnEnd() { l.seal() }
 // completed takes a batch back, hands out its replies and lets waiting sessions go on.
 func (l *loop) completed(b *batch) {
 	l.flight--
+	if l.last == b {
+		l.last = nil
+	}
 	start := 0
 	for i := range b.notes {
 		n := &b.notes[i]

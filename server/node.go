@@ -49,6 +49,8 @@ type node struct {
 	joined sync.WaitGroup
 
 	checkpoints checkpoints
+	rested      atomic.Int64 // when background work rested last, Unix nanoseconds
+	hurry       atomic.Bool  // it may not rest: memory is short, or compactions are behind
 	hold        atomic.Bool  // writes wait for room in memory
 	diskFull    atomic.Bool  // maxdisk is reached
 	expired     atomic.Int64 // keys that were removed because their time had come
@@ -106,7 +108,7 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	front, cache := budgets(v.MaxMemory.Bytes)
 	n.cache = store.NewCache(cache)
 	n.engine, err = engine.Open(engine.Options{
-		Store:  store.Options{Dir: filepath.Join(v.Dir, "shard-1"), Cache: n.cache, Logger: log, Fatal: fatal, HoldCompactions: true},
+		Store:  store.Options{Dir: filepath.Join(v.Dir, "shard-1"), Cache: n.cache, Logger: log, Fatal: fatal, HoldCompactions: true, Yield: n.pace},
 		Random: rand.Uint64,
 		Budget: front,
 		Logger: log,

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,7 @@ func (n *node) keepCheckpoints(ctx context.Context) {
 		case <-look.C:
 		case <-n.checkpoints.wanted:
 		}
+		n.hurry.Store(n.engine.Keys().Pressure() != keyspace.Easy || n.engine.Store().Busy())
 		if n.checkpointDue(time.Now()) {
 			// The error is kept for LASTSAVE and INFO, and logged.
 			_ = n.checkpoint()
@@ -200,8 +202,25 @@ func (n *node) runCheckpoint(begun time.Time) error {
 	return err
 }
 
-// pace is called between the bounded steps of a checkpoint.
-func (n *node) pace() {}
+const (
+	workSpell = 200 * time.Microsecond
+	restSpell = 50 * time.Microsecond
+)
+
+// pace is called every few dozen microseconds by what builds tables, checkpoints and compactions. Now and then it sleeps:
+// a goroutine that only yields goes on being runnable, and then Go's scheduler looks for ready sockets no sooner than
+// after 10 ms.
+func (n *node) pace() {
+	if n.hurry.Load() {
+		runtime.Gosched()
+		return
+	}
+	if time.Since(time.Unix(0, n.rested.Load())) < workSpell {
+		return
+	}
+	time.Sleep(restSpell)
+	n.rested.Store(time.Now().UnixNano())
+}
 
 const memoryLook = 10 * time.Millisecond
 

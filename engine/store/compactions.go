@@ -1,7 +1,6 @@
 package store
 
 import (
-	"runtime"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -11,8 +10,9 @@ import (
 // that fails late frees what a compaction uses. It needs no goroutine and no clock: a compaction that was refused is
 // remembered by Pebble and asked for when there is room.
 type compactions struct {
-	db pebble.DBForCompaction // set before all other calls
-	mu struct {
+	db    pebble.DBForCompaction // set before all other calls
+	yield func()                 // likewise
+	mu    struct {
 		sync.Mutex
 		open    bool // between allow and Unregister
 		running bool
@@ -84,7 +84,7 @@ func (c *compactions) Started() {}
 func (c *compactions) MeasureCPU(pebble.CompactionGoroutineKind) {}
 
 // CumulativeStats is called now and then: a place to let others run.
-func (c *compactions) CumulativeStats(pebble.CompactionGrantHandleStats) { runtime.Gosched() }
+func (c *compactions) CumulativeStats(pebble.CompactionGrantHandleStats) { c.yield() }
 
 // Done ends a compaction.
 func (c *compactions) Done() {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"runtime"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,6 +17,7 @@ import (
 // A folder that can not be synced is fatal. Pebble would panic, in part of the cases and on goroutines of its own.
 type files struct {
 	vfs.FS
+	yield func()               // called before each write of a table
 	fatal func(message string) // does not return
 	mu    struct {
 		sync.Mutex
@@ -27,7 +27,9 @@ type files struct {
 	}
 }
 
-func newFiles(fs vfs.FS, fatal func(string)) *files { return &files{FS: fs, fatal: fatal} }
+func newFiles(fs vfs.FS, fatal func(string), yield func()) *files {
+	return &files{FS: fs, fatal: fatal, yield: yield}
+}
 
 // decide ends the wait: what Pebble wanted to remove goes, or is kept.
 func (f *files) decide(keep bool) error {
@@ -66,7 +68,7 @@ func (f *files) Create(name string, category vfs.DiskWriteCategory) (vfs.File, e
 	if err != nil {
 		return nil, err
 	}
-	return yieldingFile{file}, nil
+	return yieldingFile{file, f.yield}, nil
 }
 
 // OpenDir opens a folder for syncing.
@@ -81,10 +83,13 @@ func (f *files) OpenDir(name string) (vfs.File, error) {
 // Unwrap is for vfs.Root.
 func (f *files) Unwrap() vfs.FS { return f.FS }
 
-type yieldingFile struct{ vfs.File }
+type yieldingFile struct {
+	vfs.File
+	yield func()
+}
 
 func (f yieldingFile) Write(p []byte) (int, error) {
-	runtime.Gosched()
+	f.yield()
 	return f.File.Write(p)
 }
 

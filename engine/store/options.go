@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -36,6 +37,9 @@ type Options struct {
 	// HoldCompactions keeps compactions from running until AllowCompactions: a start that replays the log has better uses
 	// for the processor.
 	HoldCompactions bool
+	// Yield is called every few dozen microseconds by whoever builds tables, compactions and checkpoints: a place to let
+	// others run. Default: runtime.Gosched.
+	Yield func()
 }
 
 // EnsureDefaults fills in what was left out.
@@ -48,6 +52,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Fatal == nil {
 		o.Fatal = func(error) {}
+	}
+	if o.Yield == nil {
+		o.Yield = runtime.Gosched
 	}
 	if o.TableSize == 0 {
 		o.TableSize = DefaultTableSize

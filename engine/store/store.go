@@ -62,7 +62,8 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{options: o, ingestDir: o.FS.PathJoin(o.Dir, ingestFolder), failing: make(chan struct{})}
-	s.fs = newFiles(o.FS, s.fatal)
+	s.fs = newFiles(o.FS, s.fatal, o.Yield)
+	s.compactions.yield = o.Yield
 	cache := o.Cache
 	if cache == nil {
 		s.ownCache = NewCache(DefaultCacheSize)

@@ -32,9 +32,9 @@ type note struct {
 
 // Bounds of a batch: at this size it is sealed in the middle of a turn, or sessions wait.
 const (
-	batchBytes = 1 << 20
+	batchBytes = 512 << 10
 	batchCalls = 16384
-	keepBytes  = 4 << 20 // buffers beyond are not kept for the next use
+	keepBytes  = 1 << 20 // buffers beyond are not kept for the next use
 )
 
 func newBatch(l *loop) *batch {

@@ -86,7 +86,7 @@ func (s *serverCmd) Run() error {
 // tuneMemory keeps the Go heap small beside the data, which lives outside it.
 func tuneMemory(maxmemory int64) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(300)
+		debug.SetGCPercent(200)
 	}
 	if maxmemory > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(maxmemory/8 + 128<<20)

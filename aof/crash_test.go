@@ -213,13 +213,15 @@ func TestErrorAtEveryOperation(t *testing.T) {
 		l, err := Open(opts)
 		if err == nil {
 			err = workload(l, tr)
-			if dead := errors.Is(err, ErrDead); dead != (len(fatal.all()) > 0) {
-				// The failure may have struck in the background, after the last operation.
-				if dead || l.Sync() == nil {
-					t.Fatalf("operation %d: dead %v, but Fatal was called %d times", k, dead, len(fatal.all()))
-				}
+			dead := errors.Is(err, ErrDead)
+			// The failure may have struck in the background, after the last operation.
+			if !dead && len(fatal.all()) > 0 && l.Sync() == nil {
+				t.Fatalf("operation %d: Fatal was called, but the log goes on", k)
 			}
-			closeErr := l.Close()
+			closeErr := l.Close() // joins the background, which may have been about to call Fatal
+			if dead && len(fatal.all()) == 0 {
+				t.Fatalf("operation %d: the log is dead, but Fatal was not called", k)
+			}
 			if len(fatal.all()) > 1 {
 				t.Fatalf("operation %d: Fatal was called %d times", k, len(fatal.all()))
 			}

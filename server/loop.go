@@ -20,9 +20,8 @@ type loop struct {
 	open    *batch
 	last    *batch // the one proposed last, while it is not done
 	free    []*batch
-	flight  int        // batches proposed and not done
-	stalled []*session // sessions that wait for room in a batch
-	seed    uint64
+	flight  int         // batches proposed and not done
+	stalled []*session  // sessions that wait for room in a batch
 	out     resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id
@@ -176,7 +175,6 @@ func errorReply(err error) []byte {
 func (l *loop) beginRead() {
 	if !l.reading {
 		l.reading = true
-		l.seed++
 		l.reader.Begin(l.server.node.group.Now(), l.server.node.random(), l.server.lfuPolicy())
 	}
 }

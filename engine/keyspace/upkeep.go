@@ -67,19 +67,6 @@ func (ks *Keyspace) Pressure() Pressure {
 	return Hard
 }
 
-// EvictNow drops clean entries at the place of the caller, who holds no lock; it returns the bytes freed.
-func (ks *Keyspace) EvictNow() int64 {
-	ks.mu.Lock()
-	defer ks.mu.Unlock()
-	over := ks.overBudget()
-	if over <= 0 {
-		return 0
-	}
-	freed := ks.front.Evict(over, evictStep, ks.recency.Load())
-	ks.evicted.Add(freed)
-	return freed
-}
-
 // dueScan remembers how far the search for keys whose time has come has got in the store's index, in passes from the
 // index's beginning to what is due by then.
 //

@@ -148,7 +148,7 @@ func TestTableIsRedis(t *testing.T) {
 			compareInfo(t, sub, name+"|", theirs[name].sub[name+"|"+strings.ToLower(sub.Name)])
 		}
 	}
-	categoriesHere := []string{"@keyspace", "@string", "@bitmap"}
+	categoriesHere := []string{"@keyspace", "@string", "@bitmap", "@hash", "@set"}
 	for name, info := range theirs {
 		if seen[name] || slices.Contains(notYet, name) {
 			continue
@@ -230,6 +230,9 @@ func describeOurs(s *KeySpec) string {
 	var notes any
 	if s.Notes != "" {
 		notes = s.Notes
+	}
+	if s.Numkeys > 0 {
+		return fmt.Sprint(notes, " ", s.Use.Names(), "index", any(s.Numkeys), nil, nil, "keynum", nil, any(s.Step), nil, any(0), any(1))
 	}
 	return fmt.Sprint(notes, " ", s.Use.Names(), "index", any(s.First), nil, nil, "range", any(last), any(s.Step), any(s.Limit), nil, nil)
 }

@@ -24,6 +24,10 @@ func families() [][]Command {
 		debugCommands,
 		stringCommands,
 		bitmapCommands,
+		zsetCommands,
+		zsetRangeCommands,
+		zsetPopCommands,
+		zsetAlgebraCommands,
 	}
 }
 

@@ -1,0 +1,145 @@
+package command
+
+import (
+	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/engine/reply"
+	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/engine/value/collection"
+)
+
+// The commands that take members with the lowest or highest scores out of a sorted set.
+var zsetPopCommands = []Command{
+	{
+		Name: "ZMPOP", Arity: -4, Flags: Write | MovableKeys, Keys: numberedKeySpec(1, RW|Access|Delete), Do: zMPop,
+		Group: "sorted-set", Since: "7.0.0", Summary: "Pops members off the first of several sorted sets that has any.",
+	},
+	{
+		Name: "ZPOPMAX", Arity: -2, Flags: Write | Fast, Keys: oneKey(RW | Access | Delete), Do: zPopMax,
+		Group: "sorted-set", Since: "5.0.0", Summary: "Removes and returns the members with the highest scores.",
+	},
+	{
+		Name: "ZPOPMIN", Arity: -2, Flags: Write | Fast, Keys: oneKey(RW | Access | Delete), Do: zPopMin,
+		Group: "sorted-set", Since: "5.0.0", Summary: "Removes and returns the members with the lowest scores.",
+	},
+}
+
+func zPopMin(tx *keyspace.Tx, args [][]byte, w reply.Writer) { zPop(tx, args, false, w) }
+
+func zPopMax(tx *keyspace.Tx, args [][]byte, w reply.Writer) { zPop(tx, args, true, w) }
+
+func zPop(tx *keyspace.Tx, args [][]byte, highest bool, w reply.Writer) {
+	count, counted := int64(1), len(args) == 3
+	if len(args) > 3 {
+		w.Error(reply.Syntax)
+		return
+	}
+	if counted {
+		var ok bool
+		if count, ok = value.ParseInt(args[2]); !ok || count < 0 {
+			w.Error("ERR value is out of range, must be positive")
+			return
+		}
+	}
+	z, ok := openZSet(tx, args[1], w)
+	if !ok {
+		return
+	}
+	n := int(min(count, int64(z.Len())))
+	if !counted && n == 1 { // one member and its score, which no version of the protocol nests
+		w.Array(2)
+		zPopOne(z, highest, w)
+		return
+	}
+	w.Pairs(n)
+	zPopMany(z, n, highest, w.Pair, w)
+}
+
+// zPopOne takes the first or the last member out and writes it with its score.
+func zPopOne(z *collection.ZSet, highest bool, w reply.Writer) {
+	at := 0
+	if highest {
+		at = z.Len() - 1
+	}
+	m, score := z.At(at)
+	w.Bulk(m)
+	w.Double(score)
+	z.RemoveRange(at, at+1)
+}
+
+// zPopMany takes the first or the last n members out and writes each with its score, behind what announce writes.
+func zPopMany(z *collection.ZSet, n int, highest bool, announce func(), w reply.Writer) {
+	if n == 0 {
+		return
+	}
+	from, to, members := 0, n, z.From(0)
+	if highest {
+		from, to, members = z.Len()-n, z.Len(), z.Backward(z.Len()-1)
+	}
+	left := n
+	for m, score := range members {
+		announce()
+		w.Bulk(m)
+		w.Double(score)
+		if left--; left == 0 {
+			break
+		}
+	}
+	z.RemoveRange(from, to)
+}
+
+func zMPop(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
+	keys, rest, ok := zPopKeys(args, w)
+	if !ok {
+		return
+	}
+	highest := isWord(rest[0], "MAX")
+	if !highest && !isWord(rest[0], "MIN") {
+		w.Error(reply.Syntax)
+		return
+	}
+	count := int64(1)
+	if len(rest) > 1 {
+		if len(rest) < 3 || !isWord(rest[1], "COUNT") {
+			w.Error(reply.Syntax)
+			return
+		}
+		if count, ok = value.ParseInt(rest[2]); !ok || count < 1 {
+			w.Error("ERR count should be greater than 0")
+			return
+		}
+		if len(rest) > 3 {
+			w.Error(reply.Syntax)
+			return
+		}
+	}
+	for _, key := range keys {
+		z, ok := openZSet(tx, key, w)
+		if !ok {
+			return
+		}
+		if z.Len() == 0 {
+			continue
+		}
+		n := int(min(count, int64(z.Len())))
+		w.Array(2)
+		w.Bulk(key)
+		w.Array(n)
+		zPopMany(z, n, highest, func() { w.Array(2) }, w)
+		return
+	}
+	w.NullArray()
+}
+
+// zPopKeys reads the keys behind their number and returns what follows them, which is not empty.
+func zPopKeys(args [][]byte, w reply.Writer) (keys, rest [][]byte, ok bool) {
+	n, ok := value.ParseInt(args[1])
+	if !ok || n < 1 {
+		w.Error("ERR numkeys should be greater than 0")
+		return nil, nil, false
+	}
+	if args = args[2:]; n >= int64(len(args)) {
+		w.Error(reply.Syntax)
+		return nil, nil, false
+	}
+	return args[:n], args[n:], true
+}

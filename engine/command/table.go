@@ -28,6 +28,8 @@ func families() [][]Command {
 		zsetRangeCommands,
 		zsetPopCommands,
 		zsetAlgebraCommands,
+		hashCommands,
+		setCommands,
 	}
 }
 

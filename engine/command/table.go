@@ -24,12 +24,12 @@ func families() [][]Command {
 		debugCommands,
 		stringCommands,
 		bitmapCommands,
+		hashCommands,
+		setCommands,
 		zsetCommands,
 		zsetRangeCommands,
 		zsetPopCommands,
 		zsetAlgebraCommands,
-		hashCommands,
-		setCommands,
 	}
 }
 

@@ -54,15 +54,12 @@ var zsetCommands = []Command{
 	},
 }
 
-// openZSet opens the sorted set under key, an empty one if there is no such key. ok is false where the key holds
-// another kind: then the error has been answered.
+// openZSet is openHash for a sorted set.
 func openZSet(tx *keyspace.Tx, key []byte, w reply.Writer) (z *collection.ZSet, ok bool) {
-	switch tx.Kind(tx.DB(), key) {
-	case value.None, value.ZSet:
-		return tx.ZSet(tx.DB(), key), true
+	if !holds(tx, key, value.ZSet, w) {
+		return nil, false
 	}
-	w.Error(reply.WrongType)
-	return nil, false
+	return tx.ZSet(tx.DB(), key), true
 }
 
 func zCard(tx *keyspace.Tx, args [][]byte, w reply.Writer) {

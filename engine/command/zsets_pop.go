@@ -35,8 +35,7 @@ func zPop(tx *keyspace.Tx, args [][]byte, highest bool, w reply.Writer) {
 	}
 	if counted {
 		var ok bool
-		if count, ok = value.ParseInt(args[2]); !ok || count < 0 {
-			w.Error("ERR value is out of range, must be positive")
+		if count, ok = positiveArg(w, args[2]); !ok {
 			return
 		}
 	}

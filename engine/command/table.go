@@ -24,6 +24,8 @@ func families() [][]Command {
 		debugCommands,
 		stringCommands,
 		bitmapCommands,
+		listCommands,
+		sortCommands,
 	}
 }
 

@@ -92,6 +92,7 @@ func tryRedis(t testing.TB, program string) (net.Conn, error) {
 	}
 	server := exec.Command(program, "--port", strconv.Itoa(addr.Port), "--bind", "127.0.0.1", "--save", "",
 		"--appendonly", "no", "--dir", t.TempDir(), "--enable-debug-command", "yes")
+	server.Env = append(os.Environ(), "LC_ALL=C") // SORT's order of texts
 	if err := server.Start(); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,8 @@ func families() [][]Command {
 		stringCommands,
 		bitmapCommands,
 		hashCommands,
+		listCommands,
+		sortCommands,
 		setCommands,
 		zsetCommands,
 		zsetRangeCommands,

@@ -3,7 +3,6 @@ package command
 import (
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
-	"github.com/larder-db/larder/engine/value"
 	"github.com/larder-db/larder/engine/value/collection"
 )
 
@@ -87,7 +86,7 @@ func zPopMany(z *collection.ZSet, n int, highest bool, announce func(), w reply.
 }
 
 func zMPop(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
-	keys, rest, ok := zPopKeys(args, w)
+	keys, rest, ok := numberedKeys(w, args[1:])
 	if !ok {
 		return
 	}
@@ -96,20 +95,9 @@ func zMPop(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		w.Error(reply.Syntax)
 		return
 	}
-	count := int64(1)
-	if len(rest) > 1 {
-		if len(rest) < 3 || !isWord(rest[1], "COUNT") {
-			w.Error(reply.Syntax)
-			return
-		}
-		if count, ok = value.ParseInt(rest[2]); !ok || count < 1 {
-			w.Error("ERR count should be greater than 0")
-			return
-		}
-		if len(rest) > 3 {
-			w.Error(reply.Syntax)
-			return
-		}
+	count, ok := countArgs(w, rest[1:])
+	if !ok {
+		return
 	}
 	for _, key := range keys {
 		z, ok := openZSet(tx, key, w)
@@ -127,18 +115,4 @@ func zMPop(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		return
 	}
 	w.NullArray()
-}
-
-// zPopKeys reads the keys behind their number and returns what follows them, which is not empty.
-func zPopKeys(args [][]byte, w reply.Writer) (keys, rest [][]byte, ok bool) {
-	n, ok := value.ParseInt(args[1])
-	if !ok || n < 1 {
-		w.Error("ERR numkeys should be greater than 0")
-		return nil, nil, false
-	}
-	if args = args[2:]; n >= int64(len(args)) {
-		w.Error(reply.Syntax)
-		return nil, nil, false
-	}
-	return args[:n], args[n:], true
 }

@@ -134,7 +134,7 @@ func TestHashBounds(t *testing.T) {
 func TestHashesRandom(t *testing.T) {
 	o := newHashOracle(t)
 	r := rand.New(rand.NewPCG(7, 8))
-	for i := range 15_000 {
+	for i := range 6_000 {
 		if i%50 == 0 {
 			o.RESP(2 + r.IntN(2))
 		}

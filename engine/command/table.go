@@ -25,7 +25,13 @@ func families() [][]Command {
 		stringCommands,
 		bitmapCommands,
 		hashCommands,
+		listCommands,
+		sortCommands,
 		setCommands,
+		zsetCommands,
+		zsetRangeCommands,
+		zsetPopCommands,
+		zsetAlgebraCommands,
 	}
 }
 

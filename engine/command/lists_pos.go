@@ -2,7 +2,6 @@ package command
 
 import (
 	"bytes"
-	"math"
 
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
@@ -24,7 +23,7 @@ func parsePosOptions(w reply.Writer, args [][]byte) (o posOptions, ok bool) {
 	for ; len(args) > 0; args = args[2:] {
 		switch {
 		case len(args) >= 2 && isWord(args[0], "RANK"):
-			o.rank, ok = rangeArg(w, args[1], -math.MaxInt64, math.MaxInt64)
+			o.rank, ok = intArg(w, args[1])
 			if ok && o.rank == 0 {
 				w.Error("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... " +
 					"or use negative to start from the end of the list")
@@ -44,7 +43,7 @@ func parsePosOptions(w reply.Writer, args [][]byte) (o posOptions, ok bool) {
 		}
 	}
 	if o.reverse = o.rank < 0; o.reverse {
-		o.rank = -o.rank
+		o.rank = max(-o.rank, 1) // the lowest integer negates to itself: Redis finds the last match then
 	}
 	return o, true
 }

@@ -44,6 +44,7 @@ type sortOptions struct {
 	desc, alpha   bool
 	offset, count int64        // LIMIT; a count below 0 has no bound
 	by            *sortPattern // nil: by the elements themselves
+	keep          bool         // a pattern of BY was constant: the elements stay in the order that they have
 	get           []sortPattern
 	store         []byte // nil: answer with the result
 }
@@ -70,6 +71,7 @@ func parseSortOptions(w reply.Writer, args [][]byte, mayStore bool) (o sortOptio
 		case isWord(word, "BY") && len(args) > 1:
 			p := newSortPattern(args[1])
 			o.by, used = &p, 2
+			o.keep = o.keep || !p.star // for good, whatever BY follows
 		case isWord(word, "GET") && len(args) > 1:
 			o.get, used = append(o.get, newSortPattern(args[1])), 2
 		default:
@@ -90,7 +92,7 @@ func sortKey(tx *keyspace.Tx, args [][]byte, w reply.Writer, mayStore bool) {
 	if !ok {
 		return
 	}
-	s := sorting{sortOptions: o, keep: o.by != nil && !o.by.varies()}
+	s := sorting{sortOptions: o}
 	kind := tx.Kind(tx.DB(), args[1])
 	if kind == value.Set && s.keep && o.store != nil {
 		s.keep, s.alpha, s.by = false, true, nil // the stored order may not depend on how the set is kept
@@ -118,7 +120,6 @@ const sortTooLarge = "ERR SORT would need more than 1 GB of memory"
 // sorting is one run of SORT. It works on copies: keys that BY and GET look up may have to be loaded or deleted.
 type sorting struct {
 	sortOptions
-	keep  bool // the elements stay in the order that they have
 	items []sortItem
 	bytes byteHeap
 	key   []byte // the last one that a pattern made

@@ -32,9 +32,6 @@ func newSortPattern(arg []byte) (p sortPattern) {
 
 var arrow = []byte("->")
 
-// varies says whether the pattern finds something else for each element; "#" counts as constant with BY.
-func (p *sortPattern) varies() bool { return p.star }
-
 // lookup is what a pattern finds for an element. The bytes are good until the next call on the transaction.
 func (s *sorting) lookup(tx *keyspace.Tx, p *sortPattern, element []byte) (v []byte, found bool) {
 	if p.itself {

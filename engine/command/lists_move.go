@@ -96,7 +96,8 @@ func numberedKeys(w reply.Writer, args [][]byte) (keys, rest [][]byte, ok bool) 
 	return args[:n], args[n:], true
 }
 
-// countArgs reads LMPOP's option COUNT, 1 if it is left out; where it is wrong, it answers the error and returns false.
+// countArgs reads the option COUNT of LMPOP and ZMPOP, 1 if it is left out; where it is wrong, it answers the error and
+// returns false.
 func countArgs(w reply.Writer, args [][]byte) (n int64, ok bool) {
 	if len(args) == 0 {
 		return 1, true

@@ -223,7 +223,8 @@ func (o *oracle) PutList(key string) {
 	o.Theirs("DEL", key)
 	o.Theirs("RPUSH", key, "x")
 	o.space.write(time.Now().UnixMilli(), o.db, func(tx *keyspace.Tx) {
-		tx.Put(o.db, []byte(key), keyspace.Entry{Kind: value.List, Value: []byte("x")})
+		tx.Delete(o.db, []byte(key))
+		tx.List(o.db, []byte(key)).Insert(0, []byte("x"))
 	})
 }
 

@@ -31,6 +31,8 @@ func (s *script) NullArray()                   { s.add("*-1") }
 func (s *script) Bool(b bool)                  { s.add("#%t", b) }
 func (s *script) Array(n int)                  { s.add("*%d", n) }
 func (s *script) Map(n int)                    { s.add("%%%d", n) }
+func (s *script) Pairs(n int)                  { s.add("*%d pairs", n) }
+func (s *script) Pair()                        {}
 func (s *script) Set(n int)                    { s.add("~%d", n) }
 func (s *script) Verbatim(format, text string) { s.add("=%s:%s", format, text) }
 func (s *script) Begin(int) reply.Writer       { return s }

@@ -32,6 +32,9 @@ func (f *Front) Forget(sp *Space, slotNo uint16, n uint32) {
 	sp.change(slotNo, sp.slotFor(slotNo), -int32(n))
 }
 
+// Outdate makes the fills of a slot that are under way look again.
+func (sp *Space) Outdate(slotNo uint16) { sp.slotFor(slotNo).epoch++ }
+
 // FreeNodes drops entries of a collection that is gone, about most of them, without a trace, and says whether more are left.
 // Walks that have yet to read them put them aside.
 func (f *Front) FreeNodes(sp *Space, slotNo uint16, collection uint64, most int) (more bool) {

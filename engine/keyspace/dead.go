@@ -53,13 +53,17 @@ func (ks *Keyspace) freeDeadLocked(most int) (more bool) {
 	return len(ks.mu.toFree) > 0
 }
 
-// bury notes that collections are gone from the store. Those whose nodes are not freed yet have to be remembered.
+// bury forgets, behind a checkpoint, the collections that neither the front nor the store has any more. gone are those
+// that the checkpoint removed from the store: a fill that has read them before is too late.
 func (ks *Keyspace) bury(gone []deadCollection) {
-	if len(gone) == 0 {
-		return
-	}
 	ks.mu.Lock()
 	defer ks.mu.Unlock()
+	for _, d := range gone {
+		d.space.Outdate(d.slot)
+	}
+	if len(ks.mu.dead) == 0 {
+		return
+	}
 	left := make(map[uint64]struct{}, len(ks.mu.toFree)+len(ks.mu.toDrop))
 	for _, d := range ks.mu.toFree {
 		left[d.number] = struct{}{}

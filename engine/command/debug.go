@@ -69,7 +69,7 @@ func (d *Digest) mixValue(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry)
 	case value.ZSet:
 		var text [32]byte
 		for m, score := range o.Scores {
-			d.xorPair(m, appendScore(text[:0], score))
+			d.xorPair(m, appendPrinted(text[:0], score))
 		}
 	default:
 		d.mix(e.Value)
@@ -87,8 +87,8 @@ func (d *Digest) xorPair(a, b []byte) {
 	d.xor(pair[:])
 }
 
-// appendScore appends a score as C's %.17g prints it.
-func appendScore(b []byte, score float64) []byte {
+// appendPrinted appends a score as C's %.17g prints it.
+func appendPrinted(b []byte, score float64) []byte {
 	switch {
 	case math.IsInf(score, 1):
 		return append(b, "inf"...)

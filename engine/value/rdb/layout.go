@@ -5,7 +5,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"strconv"
 
 	"github.com/zeebo/xxh3"
 
@@ -229,17 +228,10 @@ func textScore(r *reader) ([]byte, error) {
 	return r.take(uint64(n[0]))
 }
 
-// fromText reads a score as C prints one: decimal digits, or inf with a sign before it.
+// fromText reads a score as C prints one.
 func fromText(s []byte) (float64, error) {
-	for _, c := range s {
-		switch {
-		case '0' <= c && c <= '9', c == '.', c == '-', c == '+', c == 'e', c == 'E', c == 'i', c == 'n', c == 'f':
-		default:
-			return 0, fmt.Errorf("%w: a score of %.40q", ErrFormat, s)
-		}
-	}
-	score, err := strconv.ParseFloat(string(s), 64)
-	if err != nil {
+	score, ok := value.NearestDouble(s)
+	if !ok {
 		return 0, fmt.Errorf("%w: a score of %.40q", ErrFormat, s)
 	}
 	return score, nil

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"time"
 
 	"github.com/larder-db/larder/engine"
 	"github.com/larder-db/larder/raftfsm"
@@ -25,15 +26,10 @@ type loop struct {
 	out     resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id
+	lapped   time.Duration // when the clock was read last for a read's duration
 	figures  loopFigures
 	sessions map[uint64]*session
 	nobody   *session // whose replies nobody waits for
-}
-
-// commandStat counts one command's calls on one loop.
-type commandStat struct {
-	calls, failed, rejected uint64
-	micros                  uint64
 }
 
 // relaxedFlight is how many batches of a loop may be in flight when entries need not be synced before they are
@@ -130,6 +126,9 @@ func (l *loop) completed(b *batch) {
 		if n.failed {
 			l.stats[n.entry.id].failed++
 		}
+		if n.session != l.nobody {
+			n.session.took(n.entry, b.argsIfSlow(i), n.took)
+		}
 		reply := b.out.Buf[start:n.end]
 		start = n.end
 		switch {
@@ -176,6 +175,7 @@ func (l *loop) beginRead() {
 	if !l.reading {
 		l.reading = true
 		l.reader.Begin(l.server.node.group.Now(), l.server.node.random(), l.server.lfuPolicy())
+		l.lapped = reading()
 	}
 }
 

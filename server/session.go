@@ -39,8 +39,9 @@ type session struct {
 	heldBytes        int
 	waiting          [][]byte // a command that was taken from the parser and has to wait
 
-	lastReply time.Time // of a call that took its time
-	softSince time.Time // since when more is unread than the soft limit allows; zero: it is not
+	begun     time.Duration // when the server's own command that runs was begun
+	lastReply time.Time     // of a call that took its time
+	softSince time.Time     // since when more is unread than the soft limit allows; zero: it is not
 
 	client clientInfo
 }
@@ -365,10 +366,12 @@ func (s *session) serve(e *entry, args [][]byte) bool {
 	s.loop.endRead()
 	s.loop.stats[e.id].calls++
 	w := s.writer()
+	s.begun = reading()
 	e.server.Run(s, args, w)
 	if s.busy { // a worker answers
 		return true
 	}
+	s.took(e, args, reading()-s.begun)
 	s.served(e, w)
 	if s.client.replySkip {
 		s.client.replySkip, s.client.skipNext = false, true
@@ -460,6 +463,7 @@ func (s *session) read(e *entry, args [][]byte) bool {
 		return s.readBehindExpiry(e, args)
 	}
 	s.loop.stats[e.id].calls++
+	s.took(e, args, s.loop.lap())
 	if e.looksUp {
 		s.loop.lookedUp(w.Buf)
 	}
@@ -502,11 +506,11 @@ func (s *session) detach(e *entry, args [][]byte) {
 	var took time.Duration
 	w := &resp.Writer{RESP3: resp3}
 	s.work(func() {
-		begun := time.Now()
+		begun := reading()
 		due, err = node.engine.Detached(e.row, db, args, node.group.Now(), node.random(), lfu, w)
-		took = time.Since(begun)
+		took = reading() - begun
 	}, func() {
-		s.server.slow.note(s, args, took)
+		s.took(e, args, took)
 		switch {
 		case err != nil:
 			// The rest of the data is served on; a write that needs what cannot be read ends the process.
@@ -558,6 +562,7 @@ func (s *session) resume(finish func()) {
 // replyLate is what finish does for one of the server's own commands that made the session busy: answer writes the
 // reply.
 func (s *session) replyLate(e *entry, answer func(w *resp.Writer)) {
+	s.took(e, nil, reading()-s.begun)
 	w := s.writer()
 	answer(w)
 	s.served(e, w)

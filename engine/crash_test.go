@@ -137,6 +137,10 @@ func (w *workload) recover(t *testing.T, fs vfs.FS, committed, begun uint64, wha
 	}
 }
 
+// keptParts are how much of what was not synced a crash leaves on the disk, in percent: nothing, all, and parts drawn at
+// random, in any order.
+var keptParts = []int{0, 100, 50, 20, 80}
+
 // E4, P6: a crash before every file operation that changes something.
 func TestCrashAtEveryWrite(t *testing.T) {
 	w := newWorkload(t)
@@ -148,20 +152,19 @@ func TestCrashAtEveryWrite(t *testing.T) {
 	}
 	var images []image
 	var mu sync.Mutex
-	r := rand.New(rand.NewPCG(1, 1))
+	points := uint64(0)
 	clone := func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
 			return nil
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		// Nothing between: Pebble makes a MANIFEST's name and its marker's durable with one sync of the folder, and
-		// counts on a file system that does not keep the later of two names and lose the earlier.
-		for _, kept := range []int{0, 100} {
+		points++
+		for seed, kept := range keptParts {
 			committed, _ := w.get()
-			x := image{fs: fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: r}), committed: committed}
+			x := image{fs: fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rand.New(rand.NewPCG(points, uint64(seed)))}), committed: committed}
 			_, x.begun = w.get()
-			x.what = fmt.Sprintf("crash %d before %v of %s, %d%% kept", len(images), op.Kind, op.Path, kept)
+			x.what = fmt.Sprintf("crash %d.%d before %v of %s, %d%% kept", points, seed, op.Kind, op.Path, kept)
 			images = append(images, x)
 		}
 		return nil
@@ -206,7 +209,7 @@ func TestErrorAtEveryOperation(t *testing.T) {
 			t.Fatal(err)
 		}
 		committed, begun := w.get()
-		image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: n % 2 * 100, RNG: rand.New(rand.NewPCG(1, uint64(n)))})
+		image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keptParts[n%len(keptParts)], RNG: rand.New(rand.NewPCG(1, uint64(n)))})
 		w.recover(t, image, committed, begun, what)
 		if what == "" {
 			t.Logf("%d operations", n)

@@ -126,13 +126,13 @@ func (l *loop) completed(b *batch) {
 		if n.failed {
 			l.stats[n.entry.id].failed++
 		}
-		if n.session != l.nobody {
+		if n.entry != l.server.expireEntry {
 			n.session.took(n.entry, b.argsIfSlow(i), n.took)
 		}
 		reply := b.out.Buf[start:n.end]
 		start = n.end
 		switch {
-		case n.session == l.nobody:
+		case n.entry == l.server.expireEntry:
 			l.server.node.expired.Add(integerReply(reply))
 		case n.entry.looksUp:
 			l.lookedUp(reply)

@@ -471,7 +471,8 @@ func (s *session) read(e *entry, args [][]byte) bool {
 	return true
 }
 
-// readBehindExpiry has the log delete the command's keys whose time has come, and runs the read behind it.
+// readBehindExpiry has the log delete the command's keys whose time has come, and runs the read behind it. A read that may
+// be long must not ride in a batch, which holds the lock: it waits for the deletion, and is given again.
 func (s *session) readBehindExpiry(e *entry, args [][]byte) bool {
 	s.loop.endRead()
 	b := s.loop.batch()
@@ -480,6 +481,11 @@ func (s *session) readBehindExpiry(e *entry, args [][]byte) bool {
 	}
 	if at, err := e.row.KeyPositions(args, nil); err == nil && len(at) > 0 {
 		b.commands.AddWrite(s.server.expireRow, s.db, expireArgs(at, args))
+		if e.row.Flags&command.LongRead != 0 {
+			b.notes = append(b.notes, note{session: s, entry: s.server.expireEntry, silent: true})
+			s.issued++
+			return false
+		}
 		b.notes = append(b.notes, note{session: s.loop.nobody, entry: s.server.expireEntry})
 	}
 	b.commands.AddRead(s.engineRow(e), s.db, args)
@@ -510,7 +516,11 @@ func (s *session) detach(e *entry, args [][]byte) {
 		due, err = node.engine.Detached(e.row, db, args, node.group.Now(), node.random(), lfu, w)
 		took = reading() - begun
 	}, func() {
-		s.took(e, args, took)
+		if due {
+			s.loop.stats[e.id].calls-- // it is run and counted once more
+		} else {
+			s.took(e, args, took)
+		}
 		switch {
 		case err != nil:
 			// The rest of the data is served on; a write that needs what cannot be read ends the process.

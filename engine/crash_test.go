@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/race"
 )
 
 func lookup(name string) *command.Command { return command.Lookup([]byte(name)) }
@@ -176,7 +177,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 		t.Fatalf("checkpoint at %d of %d, %d crashes", committed, len(w.log), len(images))
 	}
 	t.Logf("%d crashes", len(images))
-	for i := 0; i < len(images); i += raceFactor {
+	for i := 0; i < len(images); i += race.Factor {
 		x := images[i]
 		w.recover(t, x.fs, x.committed, x.begun, x.what)
 	}
@@ -185,7 +186,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 // E3, E4: an error at every file operation in turn. What a failed checkpoint had is in the next one; then a crash.
 func TestErrorAtEveryOperation(t *testing.T) {
 	w := newWorkload(t)
-	for n := 0; ; n += raceFactor {
+	for n := 0; ; n += race.Factor {
 		fs := vfs.NewCrashableMem()
 		var mu sync.Mutex
 		count, fired := 0, ""

@@ -23,6 +23,7 @@ type loop struct {
 	free    []*batch
 	flight  int         // batches proposed and not done
 	stalled []*session  // sessions that wait for room in a batch
+	paused  []*session  // sessions that wait for the end of a pause
 	out     resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id

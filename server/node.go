@@ -55,6 +55,7 @@ type node struct {
 	diskFull    atomic.Bool  // maxdisk is reached
 	expired     atomic.Int64 // keys that were removed because their time had come
 	latency     latencyMonitor
+	pause       pause
 }
 
 const (

@@ -368,6 +368,7 @@ func (srv *Server) Wait() error {
 
 func (srv *Server) close(ctx context.Context, save bool) error {
 	var err error
+	srv.node.pause.end()
 	if srv.net != nil {
 		err = srv.net.Close(ctx)
 	}

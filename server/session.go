@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/larder-db/larder/engine"
@@ -29,6 +30,7 @@ type session struct {
 	authenticated bool
 	closed        bool
 	stalled       bool // waits in loop.stalled for room in a batch
+	postponed     bool // waits in loop.paused for the end of a pause
 	busy          bool // a worker is at the session's command
 	paused        bool // reading is paused by the session
 	ended         bool // the peer will send no more
@@ -108,6 +110,9 @@ func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
 	s.held, s.heldBytes, s.waiting = nil, 0, nil
 	delete(s.loop.sessions, c.ID())
+	if s.postponed {
+		s.loop.paused = slices.DeleteFunc(s.loop.paused, func(other *session) bool { return other == s })
+	}
 }
 
 // goOn takes commands until there are none, or one has to wait.
@@ -139,7 +144,7 @@ func (s *session) goOn() {
 
 // blocked says whether no further command may be taken now.
 func (s *session) blocked() bool {
-	return s.busy || s.stalled || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
+	return s.busy || s.stalled || s.postponed || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
 }
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
@@ -278,6 +283,10 @@ func (s *session) execute(args [][]byte) bool {
 	}
 	if row.Flags&command.NoAuth == 0 && s.mustLogIn() {
 		return s.reject(e, "NOAUTH Authentication required.")
+	}
+	if s.server.node.pause.holds(row) {
+		s.loop.endRead()
+		return s.postpone()
 	}
 	s.client.lastCommand = e
 	switch {

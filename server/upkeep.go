@@ -271,7 +271,7 @@ func (n *node) expireKeys(ctx context.Context) {
 			return
 		case <-look.C:
 		}
-		if !n.group.CanRead() || n.checkpoints.expireOff.Load() {
+		if !n.group.CanRead() || n.checkpoints.expireOff.Load() || n.pause.what.Load() != pausedNothing {
 			continue
 		}
 		begun, any := reading(), false

@@ -169,7 +169,7 @@ func debugDigest(s *session, args [][]byte, _ *resp.Writer) {
 	n := s.server.node
 	s.slowly(args, func(_ [][]byte, w *resp.Writer) {
 		var d command.DataDigest
-		if err := n.engine.Keys().Each(func(db int, key []byte, e keyspace.Entry) error {
+		if err := n.engine.Keys().Each(func(_ *keyspace.Tx, db int, key []byte, e keyspace.Entry) error {
 			d.Add(db, key, e)
 			return nil
 		}); err != nil {

@@ -60,9 +60,9 @@ func (s *space) read(now int64, db int, do func(tx *keyspace.Tx)) {
 	}
 }
 
-// detached runs do as a long read over the keys, or over all of them if there are none.
-func (s *space) detached(now int64, db int, keys []keyspace.Key, do func(tx *keyspace.Tx)) {
-	due, err := s.keys.Detach(keys, len(keys) == 0, db, now, s.random(), false, do)
+// detached runs do as a long read over the keys, or over all there are.
+func (s *space) detached(now int64, db int, keys []keyspace.Key, all bool, do func(tx *keyspace.Tx)) {
+	due, err := s.keys.Detach(keys, all, db, now, s.random(), false, do)
 	if err != nil {
 		s.t.Fatal(err)
 	}

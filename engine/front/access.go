@@ -119,8 +119,7 @@ func (f *Front) add(l *Loc, it Item, tag Tag, clock uint32) error {
 	}
 	f.arena.write(r, l.Key, it, len(it.Value), tag, clock)
 	if l.seg < 0 {
-		l.seg = f.newSegment(segment{bits: hashBits, slot: l.Slot, space: l.Space.index})
-		l.slot.seg = l.seg
+		l.seg = f.firstSegment(l.Space, l.Slot, l.Hash)
 	}
 	if err := f.insert(l.seg, l.Hash, r); err != nil {
 		return err
@@ -132,6 +131,17 @@ func (f *Front) add(l *Loc, it Item, tag Tag, clock uint32) error {
 		l.countLive(!it.Tombstone, it.Expire != 0, 1)
 	}
 	return nil
+}
+
+// firstSegment makes the segment of a slot that has none for hash: that of the whole slot, or of a collection's nodes.
+func (f *Front) firstSegment(sp *Space, slotNo uint16, hash uint64) int32 {
+	x := segment{bits: keyHashBits, slot: slotNo, space: sp.index}
+	if sp.nodes {
+		x.bits, x.lo = value.NodeBits, hash>>value.NodeBits<<value.NodeBits
+	}
+	si := f.newSegment(x)
+	sp.addSegment(f, slotNo, si)
+	return si
 }
 
 // countLive keeps the numbers of live keys when one comes (d is 1) or goes (-1).
@@ -148,7 +158,7 @@ func (l *Loc) countLive(live, timed bool, d int32) {
 // Reserve makes a slot without entries ready for n of them, so that its table does not grow step by step.
 func (f *Front) Reserve(sp *Space, slotNo uint16, n int) error {
 	s := sp.slotFor(slotNo)
-	if s.seg != -1 || n == 0 {
+	if s.seg != -1 || n == 0 || sp.nodes {
 		return nil
 	}
 	homes := capacities[len(capacities)-1]
@@ -158,7 +168,7 @@ func (f *Front) Reserve(sp *Space, slotNo uint16, n int) error {
 			break
 		}
 	}
-	si := f.newSegment(segment{bits: hashBits, slot: slotNo, space: sp.index})
+	si := f.newSegment(segment{bits: keyHashBits, slot: slotNo, space: sp.index})
 	t, err := f.newTable(si, homes)
 	if err != nil {
 		f.segments[si] = segment{}

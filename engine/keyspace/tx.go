@@ -6,6 +6,7 @@ import (
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/engine/value/collection"
 )
 
 // Entry is what a transaction sees of one key. Value aliases memory of the front: it is valid until the next
@@ -53,15 +54,20 @@ type Tx struct {
 
 	copies []copied // Detached: the declared keys
 	view   *view    // Detached: all keys, for walks
+	opened opened   // collections, for reuse
 }
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu, opened: tx.opened}
+	tx.opened.reset()
 }
 
 // Again is Begin for the next command of the same entry or run: all but the data base goes on.
-func (tx *Tx) Again(mode Mode, db int) { tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false }
+func (tx *Tx) Again(mode Mode, db int) {
+	tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false
+	tx.opened.reset()
+}
 
 // Cold says that the command met a key that only the store may have: its reply is not to be used.
 func (tx *Tx) Cold() bool { return tx.cold }
@@ -113,9 +119,14 @@ func (tx *Tx) fail(err error) {
 
 // find looks a key up; live says that it is there and not due.
 func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
+	return tx.findAt(db, Slot(key), tx.ks.hash(key), key)
+}
+
+// findAt is find where the key's place is known.
+func (tx *Tx) findAt(db int, slot uint16, hash uint64, key []byte) (l front.Loc, it front.Item, live bool) {
 	ks := tx.ks
 	f := ks.front
-	l = f.Find(ks.mu.dbs[db], Slot(key), ks.hash(key), key)
+	l = f.Find(ks.mu.dbs[db], slot, hash, key)
 	if !l.Known() {
 		if l.Final() {
 			return l, it, false
@@ -180,6 +191,7 @@ func (tx *Tx) Peek(db int, key []byte) (Entry, bool) {
 }
 
 func (tx *Tx) remove(l *front.Loc) {
+	tx.ks.abandonLocked(l)
 	if err := tx.ks.front.Remove(l, tx.ks.recency.Load()); err != nil {
 		tx.fail(err)
 	}
@@ -188,7 +200,10 @@ func (tx *Tx) remove(l *front.Loc) {
 // Put stores a whole value under key, replacing what was there, with its time to live (0: none).
 // val may alias what Get returned.
 func (tx *Tx) Put(db int, key []byte, e Entry) {
-	l, _, _ := tx.find(db, key)
+	l, _, live := tx.find(db, key)
+	if live {
+		tx.ks.abandonLocked(&l)
+	}
 	v := e.Value
 	if v == nil {
 		v = emptyValue
@@ -261,7 +276,7 @@ func (tx *Tx) Flush(db int) int64 {
 	}
 	ks.front.DropSpace(sp)
 	ks.mu.dropped = append(ks.mu.dropped, sp.Number)
-	ks.mu.dbs[db] = ks.newSpace(nil, 0)
+	ks.mu.dbs[db] = ks.newSpace()
 	return n
 }
 
@@ -298,7 +313,12 @@ func (tx *Tx) MemoryUsage(db int, key []byte) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return front.EntryBytes(len(key), len(e.Value), e.Expire), true
+	n := front.EntryBytes(len(key), len(e.Value), e.Expire)
+	if e.Enc == value.Large {
+		_, _, size := collection.Nodes(e.Value)
+		n += size
+	}
+	return n, true
 }
 
 // Key names a key and its data base.
@@ -307,24 +327,32 @@ type Key struct {
 	Key []byte
 }
 
-// copied is a declared key of a detached transaction with its contents, none if it is absent.
+// copied is a key of a detached transaction with its contents, none if it is absent, and, for a large collection, its nodes
+// as of the same moment.
 type copied struct {
 	Key
 	entry Entry
 	ok    bool
+	nodes *nodeView
 }
 
 func (tx *Tx) copyOf(db int, key []byte) (Entry, bool) {
+	c := tx.copiedKey(db, key)
+	return c.entry, c.ok
+}
+
+// copiedKey is the copy of a key, made now if it was not declared.
+func (tx *Tx) copiedKey(db int, key []byte) *copied {
 	for i := range tx.copies {
 		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
-			return c.entry, c.ok
+			return c
 		}
 	}
-	e, ok, err := tx.ks.lookupCopy(Key{db, key}, tx.now)
-	if err != nil {
+	if err := tx.ks.copyNow(tx, []Key{{db, bytes.Clone(key)}}); err != nil {
 		tx.fail(err)
+		return &copied{}
 	}
-	return e, ok
+	return &tx.copies[len(tx.copies)-1]
 }
 
 // position is where a key's record stands in the store.

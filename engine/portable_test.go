@@ -57,7 +57,7 @@ func (x *exporting) apply(entry []byte, at int64) {
 func all(t *testing.T, e *Engine) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	if err := e.Keys().Each(func(db int, key []byte, x keyspace.Entry) error {
+	if err := e.Keys().Each(func(_ *keyspace.Tx, db int, key []byte, x keyspace.Entry) error {
 		found[string(rune('0'+db))+string(key)] = string(x.Value)
 		return nil
 	}); err != nil {

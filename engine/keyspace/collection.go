@@ -66,10 +66,7 @@ func openAt[T any](tx *Tx, p *pool[T], db int, key []byte, kind value.Kind, into
 	}
 	r := p.all[p.used]
 	p.used++
-	r.home = home{tx: tx, db: db, key: key, kind: kind, nodeKey: r.home.nodeKey[:0]}
-	if tx.mode != Detached {
-		r.home.slot, r.home.hash = Slot(key), tx.ks.hash(key)
-	}
+	r.home = home{tx: tx, db: db, key: key, kind: kind}
 	into(&r.collection, &r.home)
 	return &r.collection
 }
@@ -80,15 +77,15 @@ type home struct {
 	db         int
 	key        []byte
 	kind       value.Kind
-	slot       uint16
-	hash       uint64
+	slot       uint16 // of key, once it was found
 	collection uint64 // under which its nodes stand
-	nodeKey    []byte // buffer
 	copied     *copied
 }
 
-func (h *home) find() (front.Loc, front.Item, bool) {
-	return h.tx.findAt(h.db, h.slot, h.hash, h.key)
+func (h *home) find() (l front.Loc, it front.Item, live bool) {
+	l, it, live = h.tx.find(h.db, h.key)
+	h.slot = l.Slot
+	return l, it, live
 }
 
 // Root implements collection.Home.
@@ -148,12 +145,63 @@ func (h *home) Drop() {
 	}
 }
 
+// nodeCache remembers where nodes were found, while no entry of the front moves: the path to a collection's element begins
+// with the same pages again and again.
+type nodeCache struct {
+	moves uint64 // front.Moves as of which the places are good
+	round uint32 // of the places that are good
+	nodes [32]foundNode
+}
+
+type foundNode struct {
+	loc   front.Loc
+	key   [front.NodeKeySize]byte
+	round uint32
+}
+
+// place is where the cache has a node, or would have it; ok says that it is there.
+func (c *nodeCache) place(f *front.Front, sp *front.Space, slot uint16, hash uint64) (n *foundNode, ok bool) {
+	if moves := f.Moves(); c.moves != moves {
+		c.moves = moves
+		c.round++
+	}
+	n = &c.nodes[(hash^hash>>20)%uint64(len(c.nodes))]
+	return n, n.round == c.round && n.loc.Hash == hash && n.loc.Slot == slot && n.loc.Space == sp
+}
+
+// node finds the place of a node; the front may have none.
+func (tx *Tx) node(sp *front.Space, slot uint16, hash uint64) *foundNode {
+	if tx.nodes == nil {
+		tx.nodes = &nodeCache{round: 1}
+	}
+	f := tx.ks.front
+	n, ok := tx.nodes.place(f, sp, slot, hash)
+	if !ok {
+		front.AppendNodeKey(n.key[:0], slot, hash)
+		n.loc = f.Find(sp, slot, hash, n.key[:])
+		n.round = 0
+		if n.loc.Known() {
+			n.round = tx.nodes.round
+		}
+	}
+	return n
+}
+
+// grow is front.Grow for a node's place in the cache. That the node itself moves is known there; others stay.
+func (tx *Tx) grow(l *front.Loc, n int) ([]byte, error) {
+	f := tx.ks.front
+	good := tx.nodes.moves == f.Moves()
+	b, err := f.Grow(l, n, value.Natural, tx.ks.recency.Load())
+	if good {
+		tx.nodes.moves = f.Moves()
+	}
+	return b, err
+}
+
 // findNode looks a node up; live says that it is there.
-func (h *home) findNode(id uint32) (l front.Loc, it front.Item, live bool) {
+func (h *home) findNode(id uint32) (l *front.Loc, it front.Item, live bool) {
 	ks := h.tx.ks
-	hash := front.NodeHash(h.collection, id)
-	h.nodeKey = front.AppendNodeKey(h.nodeKey[:0], h.slot, hash)
-	l = ks.front.Find(ks.mu.dbs[h.db].Nodes, h.slot, hash, h.nodeKey)
+	l = &h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
 	if !l.Known() {
 		if l.Final() {
 			return l, it, false
@@ -162,7 +210,7 @@ func (h *home) findNode(id uint32) (l front.Loc, it front.Item, live bool) {
 			h.tx.cold = true
 			return l, it, false
 		}
-		if err := ks.loadLocked(&l); err != nil {
+		if err := ks.loadLocked(l); err != nil {
 			h.tx.fail(err)
 			return l, it, false
 		}
@@ -170,7 +218,7 @@ func (h *home) findNode(id uint32) (l front.Loc, it front.Item, live bool) {
 			return l, it, false
 		}
 	}
-	it = ks.front.Item(&l)
+	it = ks.front.Item(l)
 	return l, it, !it.Tombstone
 }
 
@@ -178,8 +226,7 @@ func (h *home) findNode(id uint32) (l front.Loc, it front.Item, live bool) {
 func (h *home) Node(id uint32) []byte {
 	if h.tx.mode == Detached {
 		hash := front.NodeHash(h.collection, id)
-		h.nodeKey = front.AppendNodeKey(h.nodeKey[:0], h.slot, hash)
-		node, err := h.copied.nodes.node(h.slot, hash, h.nodeKey)
+		node, err := h.copied.nodes.node(h.slot, hash, front.AppendNodeKey(nil, h.slot, hash))
 		if err != nil {
 			h.tx.fail(err)
 			return nil
@@ -193,7 +240,7 @@ func (h *home) Node(id uint32) []byte {
 		}
 		return nil
 	}
-	h.tx.ks.front.Touch(&l, h.tx.ks.recency.Load())
+	h.tx.ks.front.Touch(l, h.tx.ks.recency.Load())
 	return it.Value
 }
 
@@ -203,7 +250,7 @@ func (h *home) ResizeNode(id uint32, n int) []byte {
 	if !live {
 		return h.failed(errNodeGone, n)
 	}
-	b, err := h.tx.ks.front.Grow(&l, n, value.Natural, h.tx.ks.recency.Load())
+	b, err := h.tx.grow(l, n)
 	if err != nil {
 		return h.failed(err, n)
 	}
@@ -220,9 +267,7 @@ func (h *home) NewCollection() uint64 {
 // AddNode implements collection.Home.
 func (h *home) AddNode(id uint32, n int) []byte {
 	ks := h.tx.ks
-	hash := front.NodeHash(h.collection, id)
-	h.nodeKey = front.AppendNodeKey(h.nodeKey[:0], h.slot, hash)
-	l := ks.front.Find(ks.mu.dbs[h.db].Nodes, h.slot, hash, h.nodeKey)
+	l := h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
 	if err := ks.front.Put(&l, front.Item{Value: emptyValue}, ks.recency.Load()); err != nil {
 		return h.failed(err, n)
 	}
@@ -242,7 +287,7 @@ func (h *home) RemoveNode(id uint32) {
 		h.tx.fail(errNodeGone)
 		return
 	}
-	if err := h.tx.ks.front.Remove(&l, h.tx.ks.recency.Load()); err != nil {
+	if err := h.tx.ks.front.Remove(l, h.tx.ks.recency.Load()); err != nil {
 		h.tx.fail(err)
 	}
 }
@@ -264,8 +309,8 @@ func (tx *Tx) Copy(fromDB int, from []byte, toDB int, to []byte, expire int64) {
 		tx.Put(toDB, to, e)
 		return
 	}
-	source := &home{tx: tx, db: fromDB, key: from, kind: e.Kind, slot: Slot(from), hash: tx.ks.hash(from)}
-	destination := &home{tx: tx, db: toDB, key: to, kind: e.Kind, slot: Slot(to), hash: tx.ks.hash(to)}
+	source := &home{tx: tx, db: fromDB, key: from, kind: e.Kind, slot: Slot(from)}
+	destination := &home{tx: tx, db: toDB, key: to, kind: e.Kind, slot: Slot(to)}
 	collection.CopyLarge(source, destination)
 	if expire != 0 {
 		tx.SetExpire(toDB, to, expire)

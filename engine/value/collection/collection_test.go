@@ -478,7 +478,7 @@ func FuzzCheckNode(f *testing.F) {
 			return
 		}
 		p := page(b)
-		p.find([]byte("key"))
+		p.find(&probe{1 << 40, []byte("key")})
 		p.findPlace(1)
 		o := p.open()
 		if o.size() != len(b) {

@@ -99,7 +99,6 @@ type core struct {
 	enc  value.Encoding
 	root root   // of a large collection, as of the last look
 	elem []byte // buffer of an element to be stored
-	key  []byte // buffer of an order key
 }
 
 // Open makes the collection that lives in home; the kinds' own types embed it.

@@ -14,6 +14,7 @@ import (
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
 	"github.com/larder-db/larder/engine/store"
+	"github.com/larder-db/larder/race"
 )
 
 // script records replies as text, one line for each part.
@@ -224,17 +225,17 @@ func TestTimeGoesForwardOnly(t *testing.T) {
 func TestLargeStringsGrowInPlace(t *testing.T) {
 	fs := vfs.NewMem()
 	e := openTest(t, fs)
-	const size = 64 << 20 / raceFactor
+	const size = 64 << 20 / race.Factor
 	e.want(fmt.Sprint(":", size), "SETRANGE", "s", fmt.Sprint(size-1), "x")
 	live := e.Keys().Stats().Live
-	for i := range 20_000 / raceFactor { // so many copies of 64 MB would take minutes
+	for i := range 20_000 / race.Factor { // so many copies of 64 MB would take minutes
 		e.do("APPEND", "s", "0123456789")
 		e.do("SETRANGE", "s", fmt.Sprint(i*300), "y")
 	}
 	if grown := e.Keys().Stats().Live - live; grown > 1<<20 {
 		t.Fatalf("200 kB more take up %d bytes more", grown)
 	}
-	e.want(fmt.Sprint(":", size+200_000/raceFactor), "STRLEN", "s")
+	e.want(fmt.Sprint(":", size+200_000/race.Factor), "STRLEN", "s")
 	before := digest(t, e.Engine)
 	e.commit()
 	e.chill()

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/race"
 )
 
 // generator makes entries of random commands.
@@ -299,7 +300,7 @@ func (w *twins) expire() {
 func TestTwins(t *testing.T) {
 	for seed := range uint64(3) {
 		w := newTwins(t, seed, []int{3000, 60, 800}[seed])
-		for i := range 120 / raceFactor {
+		for i := range 120 / race.Factor {
 			for range w.g.r.IntN(40) {
 				w.apply()
 			}

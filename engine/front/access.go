@@ -104,6 +104,7 @@ func (f *Front) swap(l *Loc, old uint32, size int, r Ref, n int) {
 }
 
 func (f *Front) setCell(l *Loc, r Ref) {
+	f.moves++
 	cells := f.cells(&f.segments[l.seg])
 	cells[l.cell] = makeCell(cellFP(cells[l.cell]), r)
 	l.ref = r
@@ -216,6 +217,14 @@ func (f *Front) Grow(l *Loc, n int, enc value.Encoding, clock uint32) ([]byte, e
 	old := f.arena.meta(l.ref)
 	it := f.arena.item(l.ref)
 	have := len(it.Value)
+	if n == have && it.Enc == enc && !f.wanted(l, old) {
+		if tagOf(old) != f.cur {
+			f.setTag(l.ref, old, f.arena.blockLen(l.ref), f.cur)
+			f.markDirty(l.seg)
+		}
+		atomic.StoreUint32(f.arena.recency(l.ref), clock)
+		return it.Value, nil
+	}
 	need, long := blockBytes(len(l.Key), n, it.Expire)
 	size := f.arena.blockLen(l.ref)
 	inPlace := !f.wanted(l, old) && long == (old&longBit != 0)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/engine/reply"
 	"github.com/larder-db/larder/engine/value"
 	"github.com/larder-db/larder/engine/value/collection"
 )
@@ -371,5 +372,37 @@ func TestRepeatsAreBounded(t *testing.T) {
 		if got := o.Ours(append(args, strconv.Itoa(-mostRepeats))...); !strings.HasPrefix(got, "*"+strconv.Itoa(mostRepeats)+"\r\n") {
 			t.Errorf("%s: %s", args, shorten(got))
 		}
+	}
+}
+
+// The hot commands on small collections, and the reading ones on large collections, must not allocate.
+func TestHotCollectionsDoNotAllocate(t *testing.T) {
+	s := newSpace(t)
+	s.write(1, 0, func(tx *keyspace.Tx) {
+		for i := range 1000 {
+			hSet(tx, splitBytes(fmt.Sprintf("HSET big f%d v", i)), reply.Discard)
+			sAdd(tx, splitBytes(fmt.Sprintf("SADD bigset m%d", i)), reply.Discard)
+			tx.Again(keyspace.Writing, 0)
+		}
+		hSet(tx, splitBytes("HSET small a 1 b 2 c 3"), reply.Discard)
+		sAdd(tx, splitBytes("SADD set a b c"), reply.Discard)
+		sAdd(tx, splitBytes("SADD ints 1 2 3"), reply.Discard)
+	})
+	for _, line := range []string{
+		"HSET small b 5", "HGET small b", "HMGET small a c", "HINCRBY small a 1", "HGETALL small", "HLEN small", "HRANDFIELD small",
+		"HSET big f7 w", "HGET big f7", "HINCRBY big count 1", "SADD set b", "SISMEMBER set c", "SISMEMBER ints 2", "SADD ints 3",
+		"SADD bigset m7", "SISMEMBER bigset m7", "SRANDMEMBER bigset", "SCARD set",
+	} {
+		args := splitBytes(line)
+		row := Lookup(args[0])
+		s.write(1, 0, func(tx *keyspace.Tx) {
+			n := testing.AllocsPerRun(100, func() {
+				tx.Again(keyspace.Writing, 0)
+				row.Do(tx, args, reply.Discard)
+			})
+			if n > 0 {
+				t.Errorf("%s allocates %v times", line, n)
+			}
+		})
 	}
 }

@@ -115,7 +115,7 @@ func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, 
 		return nil, err
 	}
 	srv.runID = fmt.Sprintf("%016x%016x%08x", randomID(), randomID(), uint32(randomID()))
-	srv.table = newCommandTable(renames(v.RenameCommands))
+	srv.table = newCommandTable(renames(v.RenameCommands), srv.thresholds)
 	srv.expireRow = command.Lookup([]byte(expireCommand))
 	srv.expireEntry = srv.table.byRow[srv.expireRow]
 	srv.setPolicies(v)
@@ -146,6 +146,16 @@ func (srv *Server) setPolicies(v *config.Values) {
 	srv.always.Store(v.AppendFsync == config.FsyncAlways)
 	p := v.MaxMemoryPolicy
 	srv.lfu.Store(p == config.AllKeysLFU || p == config.VolatileLFU)
+}
+
+// thresholds are what OBJECT ENCODING goes by.
+func (srv *Server) thresholds() command.Thresholds {
+	v := srv.config.Load()
+	return command.Thresholds{
+		HashEntries: v.HashMaxListpackEntries, HashValue: v.HashMaxListpackValue,
+		ZSetEntries: v.ZSetMaxListpackEntries, ZSetValue: v.ZSetMaxListpackValue,
+		SetIntegers: v.SetMaxIntsetEntries,
+	}
 }
 
 func (srv *Server) lfuPolicy() bool { return srv.lfu.Load() }

@@ -2,6 +2,7 @@ package keyspace
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/value"
@@ -39,12 +40,49 @@ func (tx *Tx) ZSet(db int, key []byte) *collection.ZSet {
 	return openAt(tx, &tx.opened.zsets, db, key, value.ZSet, (*collection.ZSet).Open)
 }
 
+// LongString opens the string under key, which is stored in pieces (see Entry.Long).
+func (tx *Tx) LongString(db int, key []byte) *collection.String {
+	return openAt(tx, &tx.opened.strings, db, key, value.String, (*collection.String).Open)
+}
+
+// putLong is Put for a string that is stored in pieces. What was there has been given up.
+func (tx *Tx) putLong(l *front.Loc, db int, key []byte, e Entry) {
+	it := front.Item{Kind: value.String, Enc: value.Large, Expire: e.Expire, Value: collection.NoRoot}
+	if err := tx.ks.front.Put(l, it, tx.ks.recency.Load()); err != nil {
+		tx.fail(err)
+		return
+	}
+	s := tx.LongString(db, key)
+	s.Create(len(e.Value))
+	s.Write(0, e.Value)
+}
+
+// Whole is a string's bytes, be it stored in pieces or not. Where they are many and this is an event loop, a worker has to
+// do it: then the reply is not to be used.
+func (tx *Tx) Whole(db int, key []byte, e Entry) []byte {
+	if !e.Long() {
+		return e.Value
+	}
+	if tx.mode == Reading {
+		tx.cold = true
+		return nil
+	}
+	s := tx.LongString(db, key)
+	n := s.Len()
+	return s.AppendTo(make([]byte, 0, n), 0, n)
+}
+
+// Long says whether it is a string that is stored in pieces: then Value is not its bytes.
+func (e *Entry) Long() bool { return e.Kind == value.String && e.Enc == value.Large }
+
 // opened are the collections that a transaction has opened, kept to be used again by later commands.
 type opened struct {
 	hashes pool[collection.Hash]
 	lists  pool[collection.List]
 	sets   pool[collection.Set]
 	zsets  pool[collection.ZSet]
+
+	strings pool[collection.String]
 }
 
 type pool[T any] struct {
@@ -58,7 +96,9 @@ type room[T any] struct {
 	collection T
 }
 
-func (o *opened) reset() { o.hashes.used, o.lists.used, o.sets.used, o.zsets.used = 0, 0, 0, 0 }
+func (o *opened) reset() {
+	o.hashes.used, o.lists.used, o.sets.used, o.zsets.used, o.strings.used = 0, 0, 0, 0, 0
+}
 
 func openAt[T any](tx *Tx, p *pool[T], db int, key []byte, kind value.Kind, into func(*T, collection.Home)) *T {
 	if p.used == len(p.all) {
@@ -276,6 +316,14 @@ func (h *home) AddNode(id uint32, n int) []byte {
 
 // HasNode implements collection.Home.
 func (h *home) HasNode(id uint32) bool {
+	if h.tx.mode == Detached {
+		hash := front.NodeHash(h.collection, id)
+		node, err := h.copied.nodes.node(h.slot, hash, front.AppendNodeKey(nil, h.slot, hash))
+		if err != nil && !errors.Is(err, errNodeGone) {
+			h.tx.fail(err)
+		}
+		return node != nil
+	}
 	_, _, live := h.findNode(id)
 	return live
 }

@@ -219,6 +219,10 @@ func (tx *Tx) Put(db int, key []byte, e Entry) {
 	if live {
 		tx.ks.abandonLocked(&l)
 	}
+	if e.Kind == value.String && e.Enc != value.Large && len(e.Value) > collection.LargeString {
+		tx.putLong(&l, db, key, e)
+		return
+	}
 	v := e.Value
 	if v == nil {
 		v = emptyValue

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// A node is a leaf or a page. Its first byte is its level: 0 for a leaf, whose rest is a chunk; above for a page
+// A node is a leaf or a page (or a piece of a long string, see string.go). Its first byte is its level: 0 for a leaf, whose rest is a chunk; above for a page
 // (integers little-endian):
 //
 //	level   1 byte
@@ -129,8 +129,11 @@ func CheckNode(b []byte) error {
 	if len(b) == 0 {
 		return fmt.Errorf("%w: an empty node", errChunk)
 	}
-	if b[0] == leafLevel {
+	switch b[0] {
+	case leafLevel:
 		return chunk(b[1:]).check()
+	case pieceLevel:
+		return nil
 	}
 	return page(b).check()
 }

@@ -528,6 +528,10 @@ func CopyLarge(source, destination Home) {
 	r := readRoot(b)
 	r.collection = destination.NewCollection()
 	r.write(destination.ResizeRoot(rootSize, value.Large))
+	if r.heights[0] == 0 {
+		copyPieces(source, destination, r.count)
+		return
+	}
 	for run, height := range r.heights {
 		if height > 0 {
 			copyNode(source, destination, r.roots[run])
@@ -541,7 +545,7 @@ func copyNode(source, destination Home, id uint32) {
 		return
 	}
 	copy(destination.AddNode(id, len(node)), node)
-	if node[0] == leafLevel {
+	if node[0] == leafLevel || node[0] == pieceLevel {
 		return
 	}
 	for i := range page(node).children() {

@@ -57,6 +57,18 @@ func (tx *Tx) putLong(l *front.Loc, db int, key []byte, e Entry) {
 	s.Write(0, e.Value)
 }
 
+// Lengthen stores the string under key in pieces from now on, which may become longer at small cost; an empty one if there
+// is none.
+func (tx *Tx) Lengthen(db int, key []byte) *collection.String {
+	l, it, _ := tx.find(db, key)
+	e := entryOf(it)
+	if !e.Long() {
+		e.Value = bytes.Clone(e.Value)
+		tx.putLong(&l, db, key, e)
+	}
+	return tx.LongString(db, key)
+}
+
 // Whole is a string's bytes, be it stored in pieces or not. Where they are many and this is an event loop, a worker has to
 // do it: then the reply is not to be used.
 func (tx *Tx) Whole(db int, key []byte, e Entry) []byte {

@@ -2,7 +2,6 @@ package keyspace
 
 import (
 	"bytes"
-	"unsafe"
 
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
@@ -126,8 +125,9 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 	ks := tx.ks
 	f := ks.front
 	sp := ks.mu.dbs[db]
-	if tx.last.is(sp, key, f.Moves()) {
+	if tx.last.is(f, sp, key) {
 		l = tx.last.loc
+		l.Key = key
 	} else if l = f.Find(sp, Slot(key), ks.hash(key), key); l.Known() {
 		tx.last = lastFound{loc: l, moves: f.Moves()}
 	}
@@ -169,9 +169,9 @@ type lastFound struct {
 	moves uint64 // front.Moves when it was found
 }
 
-// is says whether it is the place of key, which is the very slice that it was found by.
-func (x *lastFound) is(sp *front.Space, key []byte, moves uint64) bool {
-	return x.moves == moves && x.loc.Space == sp && len(x.loc.Key) == len(key) && unsafe.SliceData(x.loc.Key) == unsafe.SliceData(key)
+// is says whether it is the place of key.
+func (x *lastFound) is(f *front.Front, sp *front.Space, key []byte) bool {
+	return x.moves == f.Moves() && x.loc.Space == sp && x.loc.Known() && bytes.Equal(f.Key(&x.loc), key)
 }
 
 func entryOf(it front.Item) Entry {

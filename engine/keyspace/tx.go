@@ -55,11 +55,13 @@ type Tx struct {
 	copies []copied // Detached: the declared keys
 	view   *view    // Detached: all keys, for walks
 	opened opened   // collections, for reuse
+	nodes  *nodeCache
+	last   lastFound
 }
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu, opened: tx.opened}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu, opened: tx.opened, nodes: tx.nodes}
 	tx.opened.reset()
 }
 
@@ -67,6 +69,7 @@ func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
 func (tx *Tx) Again(mode Mode, db int) {
 	tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false
 	tx.opened.reset()
+	tx.last = lastFound{}
 }
 
 // Cold says that the command met a key that only the store may have: its reply is not to be used.
@@ -119,14 +122,15 @@ func (tx *Tx) fail(err error) {
 
 // find looks a key up; live says that it is there and not due.
 func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
-	return tx.findAt(db, Slot(key), tx.ks.hash(key), key)
-}
-
-// findAt is find where the key's place is known.
-func (tx *Tx) findAt(db int, slot uint16, hash uint64, key []byte) (l front.Loc, it front.Item, live bool) {
 	ks := tx.ks
 	f := ks.front
-	l = f.Find(ks.mu.dbs[db], slot, hash, key)
+	sp := ks.mu.dbs[db]
+	if tx.last.is(f, sp, key) {
+		l = tx.last.loc
+		l.Key = key
+	} else if l = f.Find(sp, Slot(key), ks.hash(key), key); l.Known() {
+		tx.last = lastFound{loc: l, moves: f.Moves()}
+	}
 	if !l.Known() {
 		if l.Final() {
 			return l, it, false
@@ -157,6 +161,17 @@ func (tx *Tx) findAt(db int, slot uint16, hash uint64, key []byte) (l front.Loc,
 		return l, it, false
 	}
 	return l, it, true
+}
+
+// lastFound is the key that a command has found last: most commands look the same one up several times.
+type lastFound struct {
+	loc   front.Loc
+	moves uint64 // front.Moves when it was found
+}
+
+// is says whether it is the place of key.
+func (x *lastFound) is(f *front.Front, sp *front.Space, key []byte) bool {
+	return x.moves == f.Moves() && x.loc.Space == sp && x.loc.Known() && bytes.Equal(f.Key(&x.loc), key)
 }
 
 func entryOf(it front.Item) Entry {
@@ -203,6 +218,10 @@ func (tx *Tx) Put(db int, key []byte, e Entry) {
 	l, _, live := tx.find(db, key)
 	if live {
 		tx.ks.abandonLocked(&l)
+	}
+	if e.Kind == value.String && e.Enc != value.Large && len(e.Value) > collection.LargeString {
+		tx.putLong(&l, db, key, e)
+		return
 	}
 	v := e.Value
 	if v == nil {

@@ -11,13 +11,12 @@ import (
 
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
-	"github.com/larder-db/larder/engine/value"
 	"github.com/larder-db/larder/engine/value/collection"
 )
 
 func TestHashesTable(t *testing.T) { newOracle(t).Table("hashes.txt") }
 
-// newHashOracle has redis-server keep as many fields in one piece as we do: its default is 512.
+// newHashOracle has redis-server keep as many fields in one piece as we store: its default is 512.
 func newHashOracle(t *testing.T) *oracle {
 	t.Helper()
 	o := newOracle(t)
@@ -63,19 +62,12 @@ func (o *oracle) leaves(reply string) (leaves []string) {
 	return leaves
 }
 
-// encoding compares what OBJECT ENCODING says, and returns it.
+// encoding compares what OBJECT ENCODING says where the thresholds are those that we store by, and returns it.
 func (o *oracle) encoding(key string) (name string) {
 	o.t.Helper()
 	o.space.write(time.Now().UnixMilli(), o.db, func(tx *keyspace.Tx) {
-		e, ok := tx.Peek(o.db, []byte(key))
-		switch {
-		case !ok:
-		case e.Kind == value.Set && e.Enc == value.Integers:
-			name = "intset"
-		case e.Kind == value.Hash && e.Enc != value.Large:
-			name = "listpack"
-		default:
-			name = "hashtable"
+		if e, ok := tx.Peek(o.db, []byte(key)); ok {
+			name = encodingName(tx, o.db, []byte(key), e, storedThresholds)
 		}
 	})
 	if theirs := strings.Join(o.leaves(o.Theirs("OBJECT", "ENCODING", key)), ""); theirs != name {

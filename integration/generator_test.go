@@ -118,6 +118,7 @@ func (g *generator) anyMoment(scale int) string {
 func (g *generator) command() []string {
 	families := []func() []string{
 		g.strings, g.strings, g.strings, g.numbers, g.ranges, g.bits, g.bits, g.bitfield,
+		g.sortedSets, g.sortedSets, g.sortedSets,
 		g.keySpace, g.keySpace, g.expiry, g.expiry, g.expiry, g.inspect, g.inspect, g.databases, g.connection,
 	}
 	args := families[g.rng.IntN(len(families))]()

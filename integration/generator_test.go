@@ -130,6 +130,7 @@ func (g *generator) command() []string {
 	families := []func() []string{
 		g.strings, g.strings, g.strings, g.numbers, g.ranges, g.bits, g.bits, g.bitfield,
 		g.hashes, g.hashes, g.hashes, g.sets, g.sets, g.sets, g.algebra,
+		g.sortedSets, g.sortedSets, g.sortedSets,
 		g.keySpace, g.keySpace, g.expiry, g.expiry, g.expiry, g.inspect, g.inspect, g.databases, g.connection,
 	}
 	args := families[g.rng.IntN(len(families))]()

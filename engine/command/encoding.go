@@ -21,13 +21,10 @@ type Thresholds struct {
 // decides, and so does history: what has once been large stays so. Where they are not, the present content does, but for
 // what is large and has become small again by the configured and the stored bounds.
 var storedThresholds = Thresholds{
-	HashEntries: collection.SmallCount, HashValue: collection.SmallElement,
-	ZSetEntries: collection.SmallCount, ZSetValue: collection.SmallElement,
+	HashEntries: collection.SmallFields, HashValue: collection.SmallElement,
+	ZSetEntries: collection.SmallMembers, ZSetValue: collection.SmallElement,
 	SetIntegers: collection.SmallIntegers,
 }
-
-// redisThresholds are the defaults of redis-server 7.0.
-var redisThresholds = Thresholds{HashEntries: 512, HashValue: 64, ZSetEntries: 128, ZSetValue: 64, SetIntegers: 512}
 
 // maxEncodingLook is how many elements are looked at in order to name an encoding; with more, a collection is not compact.
 const maxEncodingLook = 1024
@@ -132,4 +129,4 @@ func ObjectEncoding(thresholds func() Thresholds) Handler {
 }
 
 // objectEncoding is ObjectEncoding where nobody has a configuration.
-var objectEncoding = ObjectEncoding(func() Thresholds { return redisThresholds })
+var objectEncoding = ObjectEncoding(func() Thresholds { return storedThresholds })

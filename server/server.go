@@ -8,6 +8,8 @@
 //	table.go     commands by name
 //	node.go      the data folder: log, stable store, shard
 //	upkeep.go    checkpoints, memory and expiry in the background
+//	timing.go    how long commands take, for INFO, slowlog.go and latency.go
+//	pause.go     CLIENT PAUSE
 //	cmd_*.go     the server's own commands, by family
 //
 // Whatever belongs to a loop or a session is touched on that loop's goroutine only; other goroutines post.

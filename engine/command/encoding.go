@@ -101,7 +101,7 @@ func integersWithin(s *collection.Set, most int64) bool {
 
 // stringEncoding is what OBJECT ENCODING says of a string.
 func stringEncoding(e keyspace.Entry) string {
-	if e.Enc == value.Raw {
+	if e.Enc == value.Raw || e.Long() {
 		return "raw"
 	}
 	if e.Enc == value.Natural {

@@ -30,6 +30,8 @@ const (
 	Riding
 	// Detached: on a worker, over copies of its keys or a view of all of them.
 	Detached
+	// Trying: under the shared lock, up to the first change, to see what is cold (WarmFor).
+	Trying
 )
 
 // Tx is one command's view of the key space, for reading or for writing.
@@ -57,6 +59,8 @@ type Tx struct {
 	opened opened   // collections, for reuse
 	nodes  *nodeCache
 	last   lastFound
+
+	missing []missed // Trying
 }
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
@@ -135,8 +139,8 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 		if l.Final() {
 			return l, it, false
 		}
-		if tx.mode == Reading {
-			tx.cold = true
+		if !tx.mayWait() {
+			tx.miss(l.Space, key)
 			return l, it, false
 		}
 		if err := ks.loadLocked(&l); err != nil {
@@ -206,6 +210,7 @@ func (tx *Tx) Peek(db int, key []byte) (Entry, bool) {
 }
 
 func (tx *Tx) remove(l *front.Loc) {
+	tx.changes()
 	tx.ks.abandonLocked(l)
 	if err := tx.ks.front.Remove(l, tx.ks.recency.Load()); err != nil {
 		tx.fail(err)
@@ -215,6 +220,7 @@ func (tx *Tx) remove(l *front.Loc) {
 // Put stores a whole value under key, replacing what was there, with its time to live (0: none).
 // val may alias what Get returned.
 func (tx *Tx) Put(db int, key []byte, e Entry) {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if live {
 		tx.ks.abandonLocked(&l)
@@ -239,6 +245,7 @@ var emptyValue = []byte{}
 // time to live stay, the encoding becomes enc. The key must exist and hold a string. The slice is valid until the
 // next call on the transaction. Cost is in proportion to the change where the memory allows it.
 func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if !live {
 		return make([]byte, n) // not reached by a handler that has looked
@@ -253,6 +260,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 
 // SetExpire sets the time to live of an existing key (0: none) and says whether the key existed.
 func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
+	tx.changes()
 	l, it, live := tx.find(db, key)
 	if !live {
 		return false
@@ -287,6 +295,7 @@ func (tx *Tx) Len(db int) int64 {
 
 // Flush removes every key of db and returns how many there were. The memory is freed in the background.
 func (tx *Tx) Flush(db int) int64 {
+	tx.changes()
 	ks := tx.ks
 	sp := ks.mu.dbs[db]
 	n := sp.Len()
@@ -301,6 +310,7 @@ func (tx *Tx) Flush(db int) int64 {
 
 // Swap exchanges the data bases a and b.
 func (tx *Tx) Swap(a, b int) {
+	tx.changes()
 	dbs := &tx.ks.mu.dbs
 	dbs[a], dbs[b] = dbs[b], dbs[a]
 }
@@ -320,6 +330,7 @@ func (tx *Tx) Recency(db int, key []byte) (idle int64, freq uint8, ok bool) {
 
 // SetRecency overwrites what Recency reports (RESTORE's IDLETIME and FREQ). Negative: leave.
 func (tx *Tx) SetRecency(db int, key []byte, idle int64, freq int) {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if live && idle >= 0 {
 		tx.ks.front.Touch(&l, tx.ks.recency.Load()-uint32(idle/1000))

@@ -14,6 +14,8 @@ import (
 
 func TestKeysTable(t *testing.T) { newOracle(t).Table("keys.txt") }
 
+func TestKeysOfAllKindsTable(t *testing.T) { newOracle(t).Table("keys_kinds.txt") }
+
 func TestExpireTable(t *testing.T) { newOracle(t).Table("expire.txt") }
 
 // TestMovedKeysKeepTheirLife looks at what MOVE, COPY and SWAPDB have put into another data base.

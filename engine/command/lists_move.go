@@ -5,6 +5,7 @@ import (
 
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
+	"github.com/larder-db/larder/engine/value"
 )
 
 func lMove(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
@@ -68,16 +69,15 @@ func lMPop(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		return
 	}
 	for _, key := range keys {
-		l, ok := openList(tx, key, w)
-		if !ok {
-			return
+		if tx.Kind(tx.DB(), key) == value.None {
+			continue
 		}
-		if l.Len() > 0 {
+		if l, ok := openList(tx, key, w); ok {
 			w.Array(2)
 			w.Bulk(key)
 			e.take(l, most, w)
-			return
 		}
+		return
 	}
 	w.NullArray()
 }

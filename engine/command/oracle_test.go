@@ -229,38 +229,53 @@ func (o *oracle) PutList(key string) {
 	})
 }
 
-// CompareKey compares what can be seen of a key: its kind, a string's value and encoding, and its time to live to
-// some seconds.
+// CompareKey compares what can be seen of a key: its kind, the digest of its value, a string's value and encoding, and its
+// time to live to some seconds.
 func (o *oracle) CompareKey(key string) {
 	o.t.Helper()
-	var e keyspace.Entry
 	var found bool
+	var e keyspace.Entry
 	now := time.Now().UnixMilli()
 	o.space.write(now, o.db, func(tx *keyspace.Tx) {
 		if e, found = tx.Peek(o.db, []byte(key)); found {
-			e.Value = bytes.Clone(e.Value)
+			e.Value = bytes.Clone(tx.Whole(o.db, []byte(key), e))
 		}
 	})
-	ttl, encoding := int64(-2), ""
-	if found {
-		ttl, encoding = -1, e.Kind.String()
-		if e.Expire != 0 {
-			ttl = e.Expire - now
-		}
-		if e.Kind == value.String {
-			encoding = expectedEncoding(e)
-			if theirs := o.Theirs("GET", key); theirs != string(o.encodeBulk(e.Value)) {
-				o.t.Errorf("%q holds %s, theirs %s", key, shorten(string(e.Value)), shorten(theirs))
-			}
-		}
+	ttl := int64(-2)
+	switch {
+	case found && e.Expire != 0:
+		ttl = e.Expire - now
+	case found:
+		ttl = -1
 	}
 	if theirs := o.Theirs("PTTL", key); !nearlyEqual(fmt.Sprintf(":%d\r\n", ttl), theirs, 5000) {
 		o.t.Errorf("%q: time to live %d, theirs %s", key, ttl, shorten(theirs))
 	}
-	if found && e.Kind == value.String {
-		if theirs := o.Theirs("OBJECT", "ENCODING", key); theirs != string(o.encodeBulk([]byte(encoding))) {
-			o.t.Errorf("%q is %s, theirs %s; holds %s", key, encoding, shorten(theirs), shorten(string(e.Value)))
+	o.CompareDigest(key)
+	if !found || e.Kind != value.String {
+		o.Do("TYPE", key)
+		return
+	}
+	if theirs := o.Theirs("GET", key); theirs != string(o.encodeBulk(e.Value)) {
+		o.t.Errorf("%q holds %s, theirs %s", key, shorten(string(e.Value)), shorten(theirs))
+	}
+	if theirs := o.Theirs("OBJECT", "ENCODING", key); theirs != string(o.encodeBulk([]byte(expectedEncoding(e)))) {
+		o.t.Errorf("%q is %s, theirs %s; holds %s", key, expectedEncoding(e), shorten(theirs), shorten(string(e.Value)))
+	}
+}
+
+// CompareDigest compares the digests of a key's value, whatever its kind.
+func (o *oracle) CompareDigest(key string) {
+	o.t.Helper()
+	var ours Digest
+	o.space.write(time.Now().UnixMilli(), o.db, func(tx *keyspace.Tx) {
+		ours = Digest{}
+		if e, ok := tx.Peek(o.db, []byte(key)); ok {
+			ours = DigestValue(tx, o.db, []byte(key), e)
 		}
+	})
+	if theirs := o.Theirs("DEBUG", "DIGEST-VALUE", key); theirs != "*1\r\n+"+ours.String()+"\r\n" {
+		o.t.Errorf("%q: digest %s, theirs %s", key, ours, shorten(theirs))
 	}
 }
 

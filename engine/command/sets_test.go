@@ -146,7 +146,7 @@ func without(a, b []string) (rest []string) {
 func TestSetsRandom(t *testing.T) {
 	o := newOracle(t)
 	r := rand.New(rand.NewPCG(9, 10))
-	for i := range 15_000 {
+	for i := range 6_000 {
 		if i%50 == 0 {
 			o.RESP(2 + r.IntN(2))
 		}

@@ -33,7 +33,7 @@ var sortCommands = []Command{
 		Extra: "-keyspace set sortedset list dangerous",
 	},
 	{
-		Name: "SORT_RO", Arity: -2, Flags: ReadOnly | LongRead | MovableKeys, Keys: sortKeys[:2], Do: sortReadOnly,
+		Name: "SORT_RO", Arity: -2, Flags: ReadOnly | MovableKeys, Keys: sortKeys[:2], Do: sortReadOnly,
 		Group: "generic", Since: "7.0.0", Summary: "Sorts a list, a set or a sorted set, and returns the result.",
 		Extra: "-keyspace set sortedset list dangerous",
 	},
@@ -187,12 +187,13 @@ func (s *sorting) load(tx *keyspace.Tx, key []byte, kind value.Kind) bool {
 	return true
 }
 
-// window is the places, in the order of the walk, of those of n elements that have to be loaded.
+// window is the places, in the order of the walk, of those of n elements that have to be loaded, and makes room for them.
 func (s *sorting) window(n int) (from, to int) {
-	if !s.keep {
-		return 0, n
+	if from, to = 0, n; s.keep {
+		from, to = s.limit(n)
 	}
-	return s.limit(n)
+	s.items = make([]sortItem, 0, min(to-from, 1<<16))
+	return from, to
 }
 
 // backwards says whether the walk begins at the end. (A set whose order is kept has no other.)
@@ -213,10 +214,10 @@ func (s *sorting) add(element []byte) (n int) {
 }
 
 // sort puts the items in order and drops those that LIMIT leaves out; false: a score is no number. It stops where the
-// copies become too large.
+// copies become too large, or a cold key makes all in vain.
 func (s *sorting) sort(tx *keyspace.Tx) bool {
 	for i := range s.items {
-		if s.bytes.full() {
+		if s.bytes.full() || tx.Cold() {
 			return true
 		}
 		item := &s.items[i]
@@ -274,6 +275,9 @@ func presence(b []byte) int {
 func (s *sorting) answer(tx *keyspace.Tx, w reply.Writer) {
 	w.Array(len(s.items) * max(1, len(s.get)))
 	for i := range s.items {
+		if tx.Cold() {
+			return
+		}
 		element := s.items[i].element
 		if len(s.get) == 0 {
 			w.Bulk(element)

@@ -51,6 +51,9 @@ func (l *Loc) Final() bool { return l.slot == nil || l.slot.complete }
 // Item is the contents of the entry that Find found.
 func (f *Front) Item(l *Loc) Item { return f.arena.item(l.ref) }
 
+// Key is the key of the entry that Find found, as the arena has it.
+func (f *Front) Key(l *Loc) []byte { return f.arena.key(l.ref) }
+
 // Dirty says whether the entry that Find found differs from its stored form.
 func (f *Front) Dirty(l *Loc) bool { return tagOf(f.arena.meta(l.ref)) != Clean }
 
@@ -104,6 +107,7 @@ func (f *Front) swap(l *Loc, old uint32, size int, r Ref, n int) {
 }
 
 func (f *Front) setCell(l *Loc, r Ref) {
+	f.moves++
 	cells := f.cells(&f.segments[l.seg])
 	cells[l.cell] = makeCell(cellFP(cells[l.cell]), r)
 	l.ref = r
@@ -216,6 +220,14 @@ func (f *Front) Grow(l *Loc, n int, enc value.Encoding, clock uint32) ([]byte, e
 	old := f.arena.meta(l.ref)
 	it := f.arena.item(l.ref)
 	have := len(it.Value)
+	if n == have && it.Enc == enc && !f.wanted(l, old) {
+		if tagOf(old) != f.cur {
+			f.setTag(l.ref, old, f.arena.blockLen(l.ref), f.cur)
+			f.markDirty(l.seg)
+		}
+		atomic.StoreUint32(f.arena.recency(l.ref), clock)
+		return it.Value, nil
+	}
 	need, long := blockBytes(len(l.Key), n, it.Expire)
 	size := f.arena.blockLen(l.ref)
 	inPlace := !f.wanted(l, old) && long == (old&longBit != 0)

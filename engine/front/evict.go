@@ -131,6 +131,7 @@ func (f *Front) freeSome(sp *Space, most int) bool {
 }
 
 func (f *Front) freeSegment(si int32) {
+	f.moves++
 	seg := &f.segments[si]
 	if seg.table != 0 {
 		for _, c := range f.cells(seg) {

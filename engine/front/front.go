@@ -47,7 +47,8 @@ type Front struct {
 	walks    []*Walk
 	doomed   []*Space
 
-	cur        Tag // the tag that changes get now
+	moves      uint64 // rises whenever an entry may have got another place: what Find returned before is not to be used
+	cur        Tag    // the tag that changes get now
 	dirtyBytes [3]int64
 	dirtyKeys  [3]int64
 	entries    int64
@@ -116,6 +117,9 @@ func (f *Front) slotOf(sp *Space, key []byte) uint16 {
 
 // Close gives all memory back. Nothing obtained from the front may be used afterwards.
 func (f *Front) Close() error { return f.arena.close() }
+
+// Moves rises whenever an entry may have got another place. What Find returned is good while it stays the same.
+func (f *Front) Moves() uint64 { return f.moves }
 
 // AddSpace makes the part for a name space of keys. stored is the number of keys that the store has per slot, nil for
 // none; timed is how many of them have a time to live.

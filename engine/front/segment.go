@@ -127,6 +127,7 @@ func (f *Front) newTable(owner int32, homes uint16) (Ref, error) {
 
 // insert puts a cell for hash into the slot's segment that si names, growing or splitting it when it is full.
 func (f *Front) insert(si int32, hash uint64, r Ref) error {
+	f.moves++
 	for {
 		s := &f.segments[si]
 		if s.table == 0 {
@@ -218,6 +219,7 @@ func (f *Front) split(si int32, hash uint64) (int32, error) {
 
 // removeCell takes cell i out of a segment and makes the table smaller when it has become sparse.
 func (f *Front) removeCell(si int32, i int) {
+	f.moves++
 	s := &f.segments[si]
 	displace(f.cells(s), s.homes, i)
 	s.n--

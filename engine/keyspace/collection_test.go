@@ -359,6 +359,7 @@ func TestNodesAreSeenAsOfOneMoment(t *testing.T) {
 		}
 		add(0, n)
 		if cold {
+			h.checkpoint()
 			h.chill()
 		}
 		_, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, h.now, 1, false, func(tx *Tx) {
@@ -413,9 +414,45 @@ func TestOneFieldOfManyIsLittleWork(t *testing.T) {
 	if s := h.Stats(); s.DirtyKeys > 6 {
 		t.Fatalf("a new field makes %d entries dirty", s.DirtyKeys)
 	}
+	h.checkpoint()
 	h.chill()
 	h.write(func(tx *Tx) { tx.Hash(0, []byte("h")).Set([]byte("field78"), []byte("other")) })
 	if s := h.Stats(); s.Entries > SlotFill {
 		t.Fatalf("a change of a cold hash loads %d entries", s.Entries)
 	}
+}
+
+// TestWarmForFetchesThePath: what a change of a cold collection reads first is in the front before the lock is taken, and
+// the trial has changed nothing.
+func TestWarmForFetchesThePath(t *testing.T) {
+	h := open(t, vfs.NewMem())
+	defer h.close()
+	h.write(func(tx *Tx) {
+		x := tx.Hash(0, []byte("h"))
+		for i := range 200000 {
+			x.Set(fmt.Append(nil, "field", i), []byte("value"))
+		}
+	})
+	h.checkpoint()
+	h.chill()
+	h.want("h", func() string { v, _ := h.get("h"); return v }()) // the root alone
+	change := func(tx *Tx) { tx.Hash(0, []byte("h")).Set([]byte("field77"), []byte("other")) }
+	var tx Tx
+	if err := h.try(&tx, 0, change); err != nil || len(tx.missing) == 0 {
+		t.Fatalf("a trial misses %d nodes, %v", len(tx.missing), err)
+	}
+	if err := h.WarmFor(0, change); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.try(&tx, 0, change); err != nil || len(tx.missing) != 0 {
+		t.Fatalf("after WarmFor a trial misses %d nodes, %v", len(tx.missing), err)
+	}
+	if s := h.Stats(); s.DirtyKeys != 0 {
+		t.Fatalf("trials have made %d entries dirty", s.DirtyKeys)
+	}
+	h.write(func(tx *Tx) {
+		if v, _ := tx.Hash(0, []byte("h")).Get([]byte("field77")); string(v) != "value" {
+			t.Fatalf("the field is %q", v)
+		}
+	})
 }

@@ -204,7 +204,7 @@ func (ks *Keyspace) enterLocked(l *front.Loc, record []byte, found bool) error {
 				return err
 			}
 		}
-	} else if it.Kind > value.String {
+	} else if it.Kind > value.String || it.Enc == value.Large {
 		if err := collection.CheckRoot(it.Value, it.Enc); err != nil {
 			return err
 		}

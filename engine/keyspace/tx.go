@@ -30,6 +30,8 @@ const (
 	Riding
 	// Detached: on a worker, over copies of its keys or a view of all of them.
 	Detached
+	// Trying: under the shared lock, up to the first change, to see what is cold (WarmFor).
+	Trying
 )
 
 // Tx is one command's view of the key space, for reading or for writing.
@@ -55,11 +57,15 @@ type Tx struct {
 	copies []copied // Detached: the declared keys
 	view   *view    // Detached: all keys, for walks
 	opened opened   // collections, for reuse
+	nodes  *nodeCache
+	last   lastFound
+
+	missing []missed // Trying
 }
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu, opened: tx.opened}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu, opened: tx.opened, nodes: tx.nodes}
 	tx.opened.reset()
 }
 
@@ -67,6 +73,7 @@ func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
 func (tx *Tx) Again(mode Mode, db int) {
 	tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false
 	tx.opened.reset()
+	tx.last = lastFound{}
 }
 
 // Cold says that the command met a key that only the store may have: its reply is not to be used.
@@ -119,20 +126,21 @@ func (tx *Tx) fail(err error) {
 
 // find looks a key up; live says that it is there and not due.
 func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
-	return tx.findAt(db, Slot(key), tx.ks.hash(key), key)
-}
-
-// findAt is find where the key's place is known.
-func (tx *Tx) findAt(db int, slot uint16, hash uint64, key []byte) (l front.Loc, it front.Item, live bool) {
 	ks := tx.ks
 	f := ks.front
-	l = f.Find(ks.mu.dbs[db], slot, hash, key)
+	sp := ks.mu.dbs[db]
+	if tx.last.is(f, sp, key) {
+		l = tx.last.loc
+		l.Key = key
+	} else if l = f.Find(sp, Slot(key), ks.hash(key), key); l.Known() {
+		tx.last = lastFound{loc: l, moves: f.Moves()}
+	}
 	if !l.Known() {
 		if l.Final() {
 			return l, it, false
 		}
-		if tx.mode == Reading {
-			tx.cold = true
+		if !tx.mayWait() {
+			tx.miss(l.Space, key)
 			return l, it, false
 		}
 		if err := ks.loadLocked(&l); err != nil {
@@ -157,6 +165,17 @@ func (tx *Tx) findAt(db int, slot uint16, hash uint64, key []byte) (l front.Loc,
 		return l, it, false
 	}
 	return l, it, true
+}
+
+// lastFound is the key that a command has found last: most commands look the same one up several times.
+type lastFound struct {
+	loc   front.Loc
+	moves uint64 // front.Moves when it was found
+}
+
+// is says whether it is the place of key.
+func (x *lastFound) is(f *front.Front, sp *front.Space, key []byte) bool {
+	return x.moves == f.Moves() && x.loc.Space == sp && x.loc.Known() && bytes.Equal(f.Key(&x.loc), key)
 }
 
 func entryOf(it front.Item) Entry {
@@ -191,6 +210,7 @@ func (tx *Tx) Peek(db int, key []byte) (Entry, bool) {
 }
 
 func (tx *Tx) remove(l *front.Loc) {
+	tx.changes()
 	tx.ks.abandonLocked(l)
 	if err := tx.ks.front.Remove(l, tx.ks.recency.Load()); err != nil {
 		tx.fail(err)
@@ -200,9 +220,14 @@ func (tx *Tx) remove(l *front.Loc) {
 // Put stores a whole value under key, replacing what was there, with its time to live (0: none).
 // val may alias what Get returned.
 func (tx *Tx) Put(db int, key []byte, e Entry) {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if live {
 		tx.ks.abandonLocked(&l)
+	}
+	if e.Kind == value.String && e.Enc != value.Large && len(e.Value) > collection.LargeString {
+		tx.putLong(&l, db, key, e)
+		return
 	}
 	v := e.Value
 	if v == nil {
@@ -220,6 +245,7 @@ var emptyValue = []byte{}
 // time to live stay, the encoding becomes enc. The key must exist and hold a string. The slice is valid until the
 // next call on the transaction. Cost is in proportion to the change where the memory allows it.
 func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if !live {
 		return make([]byte, n) // not reached by a handler that has looked
@@ -234,6 +260,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 
 // SetExpire sets the time to live of an existing key (0: none) and says whether the key existed.
 func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
+	tx.changes()
 	l, it, live := tx.find(db, key)
 	if !live {
 		return false
@@ -268,6 +295,7 @@ func (tx *Tx) Len(db int) int64 {
 
 // Flush removes every key of db and returns how many there were. The memory is freed in the background.
 func (tx *Tx) Flush(db int) int64 {
+	tx.changes()
 	ks := tx.ks
 	sp := ks.mu.dbs[db]
 	n := sp.Len()
@@ -282,6 +310,7 @@ func (tx *Tx) Flush(db int) int64 {
 
 // Swap exchanges the data bases a and b.
 func (tx *Tx) Swap(a, b int) {
+	tx.changes()
 	dbs := &tx.ks.mu.dbs
 	dbs[a], dbs[b] = dbs[b], dbs[a]
 }
@@ -301,6 +330,7 @@ func (tx *Tx) Recency(db int, key []byte) (idle int64, freq uint8, ok bool) {
 
 // SetRecency overwrites what Recency reports (RESTORE's IDLETIME and FREQ). Negative: leave.
 func (tx *Tx) SetRecency(db int, key []byte, idle int64, freq int) {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if live && idle >= 0 {
 		tx.ks.front.Touch(&l, tx.ks.recency.Load()-uint32(idle/1000))

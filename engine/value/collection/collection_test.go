@@ -332,6 +332,47 @@ func checkZSet(t *testing.T, z *ZSet, list []scoredMember, at float64) {
 	}
 }
 
+func TestStringIsItsModel(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 9))
+	m := newMemory(t)
+	var s String
+	s.Open(m)
+	s.Create(0)
+	var model []byte
+	for range 400 {
+		from := r.IntN(len(model) + 3*pieceSize)
+		data := bytes.Repeat([]byte{byte(1 + r.IntN(255))}, r.IntN(2*pieceSize))
+		s.Write(from, data)
+		if n := from + len(data); n > len(model) {
+			model = append(model, make([]byte, n-len(model))...)
+		}
+		copy(model[from:], data)
+		if s.Len() != len(model) {
+			t.Fatalf("Len = %d, want %d", s.Len(), len(model))
+		}
+		at := r.IntN(len(model) + 1)
+		to := at + r.IntN(len(model)-at+1)
+		if !bytes.Equal(s.AppendTo(nil, at, to), model[at:to]) {
+			t.Fatalf("bytes %d to %d differ", at, to)
+		}
+	}
+	n, size := 0, int64(0)
+	for _, b := range m.nodes {
+		n++
+		size += int64(len(b))
+	}
+	if s.root.nodes != uint32(n) || s.root.size != size {
+		t.Fatalf("%d nodes of %d bytes, the root says %d and %d", n, size, s.root.nodes, s.root.size)
+	}
+	copied := newMemory(t)
+	CopyLarge(m, copied)
+	var c String
+	c.Open(copied)
+	if !bytes.Equal(c.AppendTo(nil, 0, c.Len()), model) {
+		t.Fatal("the copy differs")
+	}
+}
+
 func TestBelowLex(t *testing.T) {
 	for _, n := range []int{0, 10, 2000} {
 		var z ZSet
@@ -465,7 +506,10 @@ func FuzzCheckNode(f *testing.F) {
 		if CheckNode(b) != nil {
 			return
 		}
-		if b[0] == leafLevel {
+		switch b[0] {
+		case pieceLevel:
+			return
+		case leafLevel:
 			c := chunk(b[1:])
 			for i := range c.count() {
 				e := c.elem(i)
@@ -478,7 +522,7 @@ func FuzzCheckNode(f *testing.F) {
 			return
 		}
 		p := page(b)
-		p.find([]byte("key"))
+		p.find(&probe{1 << 40, []byte("key")})
 		p.findPlace(1)
 		o := p.open()
 		if o.size() != len(b) {

@@ -50,6 +50,9 @@ const (
 	rootSize    = 44
 )
 
+// NoRoot is the entry of a large collection that is about to be created.
+var NoRoot = append([]byte{rootVersion}, make([]byte, rootSize-1)...)
+
 func (r *root) write(b []byte) {
 	b[0], b[1], b[2], b[3] = rootVersion, r.heights[0], r.heights[1], 0
 	if r.wrapped {
@@ -99,7 +102,6 @@ type core struct {
 	enc  value.Encoding
 	root root   // of a large collection, as of the last look
 	elem []byte // buffer of an element to be stored
-	key  []byte // buffer of an order key
 }
 
 // Open makes the collection that lives in home; the kinds' own types embed it.

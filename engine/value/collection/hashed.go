@@ -43,7 +43,7 @@ func (h *hashed) get(key []byte) (e []byte, ok bool) {
 	if !found {
 		return nil, false
 	}
-	return t.elemAt(&pl), true
+	return pl.elem(), true
 }
 
 // put stores an element, whose field or member is key and part of it, and says whether it is new. long is the longest of
@@ -178,7 +178,7 @@ func (h *hashed) elementAt(i int) []byte {
 	}
 	t := h.tree()
 	pl := t.seekPlace(i)
-	return t.elemAt(&pl)
+	return pl.elem()
 }
 
 // scan is what the Scan methods do. A cursor is the hash from which on to go; only a large collection has any but 0.
@@ -187,7 +187,7 @@ func (h *hashed) scan(cursor uint64, count int, visit func(e []byte)) (next uint
 		h.each(func(e []byte) bool { visit(e); return true })
 		return 0
 	}
-	q := h.probeFor(cursor, nil)
+	q := probe{cursor, nil}
 	t := h.tree()
 	pl, _ := t.seek(&q)
 	n, last := 0, uint64(0)

@@ -100,7 +100,7 @@ func (m *memory) check(shapes ...shape) {
 }
 
 // checkNode checks one node, all of whose order keys are to be in [low, high), and returns how many elements it has.
-func (c *core) checkNode(m *memory, s shape, id uint32, level int, low, high []byte, seen *int, size *int64) (n int) {
+func (c *core) checkNode(m *memory, s shape, id uint32, level int, low, high *probe, seen *int, size *int64) (n int) {
 	m.t.Helper()
 	b := m.Node(id)
 	*seen++
@@ -113,13 +113,13 @@ func (c *core) checkNode(m *memory, s shape, id uint32, level int, low, high []b
 	}
 	if level == 0 {
 		leaf := chunk(b[1:])
-		var last []byte
+		var last *probe
 		for i := range leaf.count() {
-			key := c.orderKey(s, leaf.elem(i))
-			if s != plain && (string(key) < string(low) || high != nil && string(key) >= string(high) || i > 0 && string(key) <= string(last)) {
+			e := leaf.elem(i)
+			if s != plain && (low != nil && c.compare(s, e, low) < 0 || high != nil && c.compare(s, e, high) >= 0 || last != nil && c.compare(s, e, last) <= 0) {
 				m.t.Fatalf("element %d of leaf %d is out of order", i, id)
 			}
-			last = key
+			last = &probe{c.majorOf(s, e), s.keyOf(e)}
 		}
 		if len(b) > leafMax && leaf.count() > 1 {
 			m.t.Fatalf("leaf of %d bytes with %d elements", len(b), leaf.count())
@@ -130,10 +130,10 @@ func (c *core) checkNode(m *memory, s shape, id uint32, level int, low, high []b
 	for i := range p.children() {
 		from, to := low, high
 		if i > 0 {
-			from = p.bound(i)
+			from = &probe{p.major(i), p.rest(i)}
 		}
 		if i+1 < p.children() {
-			to = p.bound(i + 1)
+			to = &probe{p.major(i + 1), p.rest(i + 1)}
 		}
 		if s == plain {
 			from, to = nil, nil
@@ -145,12 +145,4 @@ func (c *core) checkNode(m *memory, s shape, id uint32, level int, low, high []b
 		n += k
 	}
 	return n
-}
-
-func (c *core) orderKey(s shape, e []byte) []byte {
-	if s == plain {
-		return nil
-	}
-	q := c.probeFor(c.majorOf(s, e), s.keyOf(e))
-	return append([]byte(nil), q.key...)
 }

@@ -25,7 +25,7 @@ func (l *List) At(i int) []byte {
 	}
 	t := l.tree()
 	pl := t.seekPlace(i)
-	return t.elemAt(&pl)
+	return pl.elem()
 }
 
 // Set replaces the i-th element, 0 <= i < Len. v may not alias the list.

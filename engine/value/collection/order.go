@@ -21,6 +21,10 @@ const (
 func (s shape) keyOf(e []byte) []byte {
 	switch s {
 	case pairs:
+		if len(e) > 0 && e[0] < 0x80 && int(e[0]) < len(e) { // the common case, in line
+			n := 1 + int(e[0])
+			return e[1:n:n]
+		}
 		n, k := binary.Uvarint(e)
 		if k <= 0 || n > uint64(len(e)-k) {
 			return nil // not reached with bytes that this package wrote
@@ -90,17 +94,10 @@ func scoreOf(e []byte) uint64 {
 type probe struct {
 	major  uint64 // hash, or score as level(sortable)
 	member []byte
-	key    []byte // both as bytes, for the bounds in pages
-}
-
-// probeFor fills in key, in a buffer.
-func (c *core) probeFor(major uint64, member []byte) probe {
-	c.key = append(binary.BigEndian.AppendUint64(c.key[:0], major), member...)
-	return probe{major, member, c.key}
 }
 
 // hashProbe is the probe for a field or member in a run ordered by hash.
-func (c *core) hashProbe(m []byte) probe { return c.probeFor(c.home.Hash(m), m) }
+func (c *core) hashProbe(m []byte) probe { return probe{c.home.Hash(m), m} }
 
 // majorOf is an element's part of probe.major.
 func (c *core) majorOf(s shape, e []byte) uint64 {
@@ -118,16 +115,19 @@ func (c *core) compare(s shape, e []byte, q *probe) int {
 	return bytes.Compare(s.keyOf(e), q.member)
 }
 
-// boundBetween is the shortest string that is above the order key of left and not above that of right.
-func (c *core) boundBetween(s shape, left, right []byte) []byte {
+// boundBetween is the shortest bound that is above left and not above right.
+func (c *core) boundBetween(s shape, left, right []byte) bound {
 	if s == plain {
-		return nil
+		return bound{}
 	}
-	l := append(binary.BigEndian.AppendUint64(nil, c.majorOf(s, left)), s.keyOf(left)...)
-	r := append(binary.BigEndian.AppendUint64(nil, c.majorOf(s, right)), s.keyOf(right)...)
+	major := c.majorOf(s, right)
+	if c.majorOf(s, left) < major {
+		return bound{major: major}
+	}
+	l, r := s.keyOf(left), s.keyOf(right)
 	n := 0
 	for n < len(l) && n < len(r) && l[n] == r[n] {
 		n++
 	}
-	return r[:min(n+1, len(r))]
+	return bound{major, bytes.Clone(r[:min(n+1, len(r))])}
 }

@@ -7,24 +7,26 @@ import (
 	"slices"
 )
 
-// A node is a leaf or a page. Its first byte is its level: 0 for a leaf, whose rest is a chunk; above for a page:
+// A node is a leaf or a page (or a piece of a long string, see string.go). Its first byte is its level: 0 for a leaf, whose rest is a chunk; above for a page
+// (integers little-endian):
 //
 //	level   1 byte
 //	n       2 bytes    number of children
+//	majors  8 bytes n  of the children's lower bounds
 //	counts  8 bytes n  how many elements stand below each child
 //	ids     4 bytes n  their nodes
-//	ends    4 bytes n  where each one's lower bound ends, counted from the end of the ends
-//	bounds             back to back
+//	ends    4 bytes n  where the rest of each one's lower bound ends, counted from the end of the ends
+//	rests              back to back
 //
-// The lower bound of a child is a byte string that no order key below the child is less than, and that those of the
-// children before are less than: as short as that allows. The first child's is empty. Runs that are ordered by place
-// have empty ones only.
+// The lower bound of a child, a major and a rest, is not above what stands below the child, and above what stands below the
+// children before: as short as that allows, so the rest is nearly always empty. The first child's does not count. Runs that
+// are ordered by place have zero bounds.
 type page []byte
 
 const (
 	leafLevel  = 0
 	pageHeader = 3
-	childSize  = 8 + 4 + 4
+	childSize  = 8 + 8 + 4 + 4
 	maxHeight  = 16
 )
 
@@ -32,24 +34,27 @@ func (p page) level() int { return int(p[0]) }
 
 func (p page) children() int { return int(binary.LittleEndian.Uint16(p[1:])) }
 
-func (p page) count(i int) int {
-	return int(binary.LittleEndian.Uint64(p[pageHeader+8*i:]))
-}
+func (p page) major(i int) uint64 { return binary.LittleEndian.Uint64(p[pageHeader+8*i:]) }
+
+func (p page) countAt(i int) []byte { return p[pageHeader+8*p.children()+8*i:] }
+
+func (p page) count(i int) int { return int(binary.LittleEndian.Uint64(p.countAt(i))) }
 
 func (p page) addCount(i, d int) {
-	b := p[pageHeader+8*i:]
+	b := p.countAt(i)
 	binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)+uint64(d))
 }
 
 func (p page) id(i int) uint32 {
-	return binary.LittleEndian.Uint32(p[pageHeader+8*p.children()+4*i:])
+	return binary.LittleEndian.Uint32(p[pageHeader+16*p.children()+4*i:])
 }
 
 func (p page) end(i int) int {
-	return int(binary.LittleEndian.Uint32(p[pageHeader+12*p.children()+4*i:]))
+	return int(binary.LittleEndian.Uint32(p[pageHeader+20*p.children()+4*i:]))
 }
 
-func (p page) bound(i int) []byte {
+// rest is the rest of a child's lower bound.
+func (p page) rest(i int) []byte {
 	base := pageHeader + childSize*p.children()
 	from := base
 	if i > 0 {
@@ -58,15 +63,19 @@ func (p page) bound(i int) []byte {
 	return p[from : base+p.end(i)]
 }
 
-// find is the last child whose lower bound is not above key.
-func (p page) find(key []byte) int {
+// find is the last child whose lower bound is not above the probe.
+func (p page) find(q *probe) int {
 	low, high := 0, p.children()
+	majors := p[pageHeader : pageHeader+8*high]
 	for high-low > 1 {
 		mid := int(uint(low+high) / 2)
-		if bytes.Compare(p.bound(mid), key) <= 0 {
+		switch major := binary.LittleEndian.Uint64(majors[8*mid:]); {
+		case major < q.major:
 			low = mid
-		} else {
+		case major > q.major || bytes.Compare(p.rest(mid), q.member) > 0:
 			high = mid
+		default:
+			low = mid
 		}
 	}
 	return low
@@ -120,8 +129,11 @@ func CheckNode(b []byte) error {
 	if len(b) == 0 {
 		return fmt.Errorf("%w: an empty node", errChunk)
 	}
-	if b[0] == leafLevel {
+	switch b[0] {
+	case leafLevel:
 		return chunk(b[1:]).check()
+	case pieceLevel:
+		return nil
 	}
 	return page(b).check()
 }
@@ -131,7 +143,13 @@ type openPage struct {
 	level  int
 	counts []int
 	ids    []uint32
-	bounds [][]byte
+	bounds []bound
+}
+
+// bound is a lower bound.
+type bound struct {
+	major uint64
+	rest  []byte
 }
 
 func (p page) open() *openPage {
@@ -140,15 +158,15 @@ func (p page) open() *openPage {
 	for i := range n {
 		o.counts = append(o.counts, p.count(i))
 		o.ids = append(o.ids, p.id(i))
-		o.bounds = append(o.bounds, bytes.Clone(p.bound(i)))
+		o.bounds = append(o.bounds, bound{p.major(i), bytes.Clone(p.rest(i))})
 	}
 	return o
 }
 
-func (o *openPage) insert(i int, id uint32, count int, bound []byte) {
+func (o *openPage) insert(i int, id uint32, count int, low bound) {
 	o.counts = slices.Insert(o.counts, i, count)
 	o.ids = slices.Insert(o.ids, i, id)
-	o.bounds = slices.Insert(o.bounds, i, bytes.Clone(bound))
+	o.bounds = slices.Insert(o.bounds, i, low)
 }
 
 func (o *openPage) remove(i int) {
@@ -160,7 +178,7 @@ func (o *openPage) remove(i int) {
 func (o *openPage) size() int {
 	n := pageHeader + childSize*len(o.ids)
 	for _, b := range o.bounds {
-		n += len(b)
+		n += len(b.rest)
 	}
 	return n
 }
@@ -188,9 +206,10 @@ func (o *openPage) write(dst page) {
 	at := pageHeader + childSize*n
 	end := 0
 	for i := range n {
-		binary.LittleEndian.PutUint64(dst[pageHeader+8*i:], uint64(o.counts[i]))
-		binary.LittleEndian.PutUint32(dst[pageHeader+8*n+4*i:], o.ids[i])
-		end += copy(dst[at+end:], o.bounds[i])
-		binary.LittleEndian.PutUint32(dst[pageHeader+12*n+4*i:], uint32(end))
+		binary.LittleEndian.PutUint64(dst[pageHeader+8*i:], o.bounds[i].major)
+		binary.LittleEndian.PutUint64(dst[pageHeader+8*n+8*i:], uint64(o.counts[i]))
+		binary.LittleEndian.PutUint32(dst[pageHeader+16*n+4*i:], o.ids[i])
+		end += copy(dst[at+end:], o.bounds[i].rest)
+		binary.LittleEndian.PutUint32(dst[pageHeader+20*n+4*i:], uint32(end))
 	}
 }

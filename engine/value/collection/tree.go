@@ -19,6 +19,7 @@ type place struct {
 	pages [maxHeight]step
 	depth int
 	leaf  uint32
+	chunk chunk // the leaf's, as of the search: good until a change
 	at    int
 	ok    bool // false: a node could not be had, and nothing may be done there
 }
@@ -60,7 +61,7 @@ func (t *tree) seek(q *probe) (pl place, found bool) {
 		if p == nil {
 			return pl, false
 		}
-		i := p.find(q.key)
+		i := p.find(q)
 		pl.push(id, i)
 		id = p.id(i)
 	}
@@ -68,14 +69,18 @@ func (t *tree) seek(q *probe) (pl place, found bool) {
 	if leaf == nil {
 		return pl, false
 	}
-	pl.leaf, pl.ok = id, true
+	pl.leaf, pl.chunk, pl.ok = id, leaf, true
 	pl.at, found = t.search(leaf, q)
 	return pl, found
 }
 
-// search is seek within a leaf.
+// search is seek within a leaf. Hashes are spread evenly, so most steps guess where the probe's would stand, and then go
+// on by halves.
 func (t *tree) search(leaf chunk, q *probe) (at int, found bool) {
 	low, high := 0, leaf.count()
+	if t.shape != scored && high > 8 {
+		low, high = t.narrow(leaf, q)
+	}
 	for low < high {
 		mid := int(uint(low+high) / 2)
 		switch o := t.compare(t.shape, leaf.elem(mid), q); {
@@ -88,6 +93,28 @@ func (t *tree) search(leaf chunk, q *probe) (at int, found bool) {
 		}
 	}
 	return low, false
+}
+
+// narrow returns bounds, mostly close ones, between which the probe's place in a leaf is.
+func (t *tree) narrow(leaf chunk, q *probe) (low, high int) {
+	high = leaf.count()
+	first, last := t.majorOf(t.shape, leaf.elem(0)), t.majorOf(t.shape, leaf.elem(high-1))
+	if q.major <= first || q.major >= last {
+		return low, high
+	}
+	guess := int(float64(q.major-first) / float64(last-first) * float64(high-1))
+	const close = 3
+	if from := guess - close; from > 0 {
+		if t.majorOf(t.shape, leaf.elem(from)) < q.major {
+			low = from + 1
+		} else {
+			return low, from + 1
+		}
+	}
+	if to := guess + close; to < high && t.majorOf(t.shape, leaf.elem(to)) > q.major {
+		high = to
+	}
+	return low, high
 }
 
 // seekPlace finds the i-th element, or with i the number of all the place behind the last.
@@ -106,7 +133,7 @@ func (t *tree) seekPlace(i int) (pl place) {
 	if leaf == nil {
 		return pl
 	}
-	pl.leaf, pl.at, pl.ok = id, min(i, leaf.count()), true
+	pl.leaf, pl.chunk, pl.at, pl.ok = id, leaf, min(i, leaf.count()), true
 	return pl
 }
 
@@ -123,16 +150,12 @@ func (t *tree) rank(pl *place) int {
 	return n
 }
 
-// elemAt is the element at a place.
-func (t *tree) elemAt(pl *place) []byte {
-	if !pl.ok {
+// elem is the element at a place, which nothing has changed since it was found; nil behind a leaf's last.
+func (pl *place) elem() []byte {
+	if !pl.ok || pl.at >= pl.chunk.count() {
 		return nil
 	}
-	leaf := t.leafOf(pl.leaf)
-	if leaf == nil || pl.at >= leaf.count() {
-		return nil
-	}
-	return leaf.elem(pl.at)
+	return pl.chunk.elem(pl.at)
 }
 
 // nextLeaf moves to the beginning of the next leaf; false at the end, or if it cannot be had.
@@ -238,7 +261,7 @@ func (t *tree) replace(pl *place, e []byte) {
 type child struct {
 	id    uint32
 	count int
-	bound []byte
+	low   bound
 }
 
 // spread writes the elements of the leaf at a place, of which one is new, to that leaf and new ones behind it. d is by
@@ -341,7 +364,7 @@ func (t *tree) addChildren(pl *place, depth int, id uint32, count int, added []c
 	p, oldLen := old.open(), len(old)
 	p.counts[s.at] = count
 	for i, c := range added {
-		p.insert(s.at+1+i, c.id, c.count, c.bound)
+		p.insert(s.at+1+i, c.id, c.count, c.low)
 	}
 	if p.size() <= pageMax || len(p.ids) < 4 {
 		p.write(page(t.resizeNode(s.id, oldLen, p.size())))
@@ -349,20 +372,20 @@ func (t *tree) addChildren(pl *place, depth int, id uint32, count int, added []c
 		return
 	}
 	upper := p.split()
-	bound := upper.bounds[0]
-	upper.bounds[0] = nil
+	low := upper.bounds[0]
+	upper.bounds[0] = bound{}
 	upperID, b := t.newNode(upper.size())
 	upper.write(page(b))
 	p.write(page(t.resizeNode(s.id, oldLen, p.size())))
-	t.addChildren(pl, depth-1, s.id, p.total(), []child{{upperID, upper.total(), bound}}, d)
+	t.addChildren(pl, depth-1, s.id, p.total(), []child{{upperID, upper.total(), low}}, d)
 }
 
 // newRoot puts a page above what has been the root until now.
 func (t *tree) newRoot(id uint32, count int, added []child) {
 	p := &openPage{level: int(t.root.heights[t.run])}
-	p.insert(0, id, count, nil)
+	p.insert(0, id, count, bound{})
 	for i, c := range added {
-		p.insert(1+i, c.id, c.count, c.bound)
+		p.insert(1+i, c.id, c.count, c.low)
 	}
 	root, b := t.newNode(p.size())
 	p.write(page(b))
@@ -411,7 +434,7 @@ func (t *tree) dropChild(pl *place, depth, n int) {
 	}
 	p, oldLen := old.open(), len(old)
 	p.remove(s.at)
-	p.bounds[0] = nil
+	p.bounds[0] = bound{}
 	p.write(page(t.resizeNode(s.id, oldLen, p.size())))
 	t.bump(pl, depth, -n)
 	t.lower()
@@ -505,6 +528,10 @@ func CopyLarge(source, destination Home) {
 	r := readRoot(b)
 	r.collection = destination.NewCollection()
 	r.write(destination.ResizeRoot(rootSize, value.Large))
+	if r.heights[0] == 0 {
+		copyPieces(source, destination, r.count)
+		return
+	}
 	for run, height := range r.heights {
 		if height > 0 {
 			copyNode(source, destination, r.roots[run])
@@ -518,7 +545,7 @@ func copyNode(source, destination Home, id uint32) {
 		return
 	}
 	copy(destination.AddNode(id, len(node)), node)
-	if node[0] == leafLevel {
+	if node[0] == leafLevel || node[0] == pieceLevel {
 		return
 	}
 	for i := range page(node).children() {

@@ -65,7 +65,7 @@ func appendScorePair(b, m []byte, score float64) []byte {
 
 // scoreProbe is the probe for a member's place in the order of scores.
 func (z *ZSet) scoreProbe(score float64, m []byte) probe {
-	return z.probeFor(level(sortable(score)), m)
+	return probe{level(sortable(score)), m}
 }
 
 // lower is the place in a small sorted set of the first element that is not before the probe.
@@ -92,7 +92,7 @@ func (z *ZSet) Set(m []byte, score float64) (added bool) {
 	}
 	z.elem = appendScorePair(z.elem[:0], m, score)
 	if found {
-		old := pairScore(t.elemAt(&pl))
+		old := pairScore(pl.elem())
 		if math.Float64bits(old) == math.Float64bits(score) {
 			return false
 		}
@@ -192,7 +192,7 @@ func (z *ZSet) Remove(m []byte) bool {
 		z.home.Drop()
 		return true
 	}
-	score := pairScore(t.elemAt(&pl))
+	score := pairScore(pl.elem())
 	t.remove(&pl, 1)
 	z.removeScored(m, score)
 	z.root.count--
@@ -246,7 +246,7 @@ func (z *ZSet) BelowLex(m []byte, orEqual bool) int {
 // below is how many elements come before a place in the order of scores.
 func (z *ZSet) below(major uint64, m []byte) int {
 	small, large := z.look()
-	q := z.probeFor(major, m)
+	q := probe{major, m}
 	if !large {
 		return z.lower(small, &q)
 	}

@@ -348,7 +348,7 @@ func (w *twins) read(e *testEngine, db int, key string) string {
 	}
 	got := e.out.take()
 	if outcome == Cold {
-		due, err := e.Detached(row, db, args, now, 1, false, &e.out)
+		due, err := e.Detached(row, db, args, now, 1, &e.out)
 		if err != nil {
 			w.t.Fatal(err)
 		}

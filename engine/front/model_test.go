@@ -169,7 +169,7 @@ func (m *model) step() {
 	case op < 62:
 		m.warm(s, key)
 	case op < 65:
-		if m.f.Evict(int64(m.pick(20000)), 1+m.pick(4), m.clock) > 0 {
+		if m.f.Evict(int64(m.pick(20000)), 1+m.pick(4), m.rank()) > 0 {
 			m.evictions++
 		}
 	case op < 72:
@@ -193,6 +193,14 @@ func (m *model) step() {
 	default:
 		m.checkKey(s, key)
 	}
+}
+
+// rank is by age, or nil, by which tombstones alone are dropped.
+func (m *model) rank() func(use uint32) uint32 {
+	if m.pick(4) == 0 {
+		return nil
+	}
+	return func(use uint32) uint32 { return m.clock - use }
 }
 
 func (m *model) grow(s *modelSpace, key string) {
@@ -449,12 +457,12 @@ func (m *model) finish() {
 		}
 	}
 	for m.f.Stats().Entries > 0 { // clean tombstones of fills
-		if m.f.Evict(1<<40, 1000, m.clock+1) == 0 {
+		if m.f.Evict(1<<40, 1000, m.rank()) == 0 {
 			m.t.Fatalf("%d entries stay", m.f.Stats().Entries)
 		}
 	}
 	m.checkAll()
-	if s := m.f.Stats(); s.Live != 0 || s.DirtyKeys != 0 || s.Doomed != 0 {
+	if s := m.f.Stats(); s.Live != 0 || s.DirtyKeys != 0 || s.Doomed != 0 || s.Tombstones != 0 {
 		m.t.Fatalf("all is deleted, and %+v is left", s)
 	}
 }

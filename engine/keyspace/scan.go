@@ -448,9 +448,9 @@ func (tx *Tx) liveFrom(db int, slot uint16, hash uint64, want int) (live []scann
 }
 
 // Detach runs a read on the caller's goroutine without holding the lock while it runs: over copies of its declared
-// keys, all as of one moment, or, with all set, over a view of data base db. LFU is the configured policy's kind.
-func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64, lfu bool, run func(tx *Tx)) (due bool, err error) {
-	tx := &Tx{lfu: lfu}
+// keys, all as of one moment, or, with all set, over a view of data base db.
+func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64, run func(tx *Tx)) (due bool, err error) {
+	tx := &Tx{}
 	tx.Begin(ks, Detached, db, now, seed)
 	if all {
 		ks.mu.Lock()
@@ -481,11 +481,11 @@ func (ks *Keyspace) copyKeys(tx *Tx, keys []Key) (due bool, err error) {
 		unlock := ks.mu.RUnlock
 		if try < attempts {
 			ks.mu.RLock()
-			read.Begin(ks, Reading, tx.db, tx.now, 0)
+			read.Begin(ks, Reading, tx.db, tx.now, tx.chance)
 		} else { // memory is so short that what was fetched is gone again: fetch it while nobody else can
 			ks.mu.Lock()
 			unlock = ks.mu.Unlock
-			read.Begin(ks, Riding, tx.db, tx.now, 0)
+			read.Begin(ks, Riding, tx.db, tx.now, tx.chance)
 		}
 		tx.copies = tx.copies[:0]
 		for _, k := range keys {

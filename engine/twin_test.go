@@ -340,7 +340,7 @@ func (w *twins) read(e *testEngine, db int, key string) string {
 	now := w.g.clock
 	args := byteArgs("GET", key)
 	row := lookup("GET")
-	r.Begin(now, 1, false)
+	r.Begin(now, 1)
 	outcome, err := r.Do(row, db, args, &e.out)
 	r.End()
 	if err != nil {

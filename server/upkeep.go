@@ -229,14 +229,15 @@ func (n *node) keepMemory(ctx context.Context) {
 	look := time.NewTicker(memoryLook)
 	defer look.Stop()
 	disk := time.NewTicker(time.Second)
+	begun := time.Now()
 	defer disk.Stop()
 	keys := n.engine.Keys()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-disk.C:
-			keys.SetRecencyClock(uint32(now.Unix()))
+		case <-disk.C:
+			keys.SetRecencyClock(uint32(begun.Add(time.Since(begun)).Unix())) // a jump of the wall clock does not show
 			n.noteDisk(n.config.Load())
 			continue
 		case <-look.C:

@@ -381,7 +381,7 @@ func (m *model) checkAll() {
 // checkAccounts recounts what Stats reports.
 func checkAccounts(t testing.TB, f *Front) {
 	t.Helper()
-	var entries, live, keys, dirty int64
+	var entries, live, keys, dirty, tombstones int64
 	for i := range f.segments {
 		s := &f.segments[i]
 		if s.table == 0 {
@@ -404,6 +404,9 @@ func checkAccounts(t testing.TB, f *Front) {
 			entries++
 			size := int64(blockSize(f.arena.blockLen(r)))
 			live += size
+			if whatOf(m) == whatTombstone {
+				tombstones += size
+			}
 			if tagOf(m) != Clean {
 				keys++
 				dirty += size
@@ -420,7 +423,7 @@ func checkAccounts(t testing.TB, f *Front) {
 		live += w.held
 	}
 	got := f.Stats()
-	if got.Entries != entries || got.DirtyKeys != keys || got.DirtyBytes != dirty || got.Live != live {
+	if got.Entries != entries || got.DirtyKeys != keys || got.DirtyBytes != dirty || got.Live != live || got.Tombstones != tombstones {
 		t.Fatalf("Stats %+v, counted entries %d, dirty keys %d, dirty bytes %d, live %d", got, entries, keys, dirty, live)
 	}
 	if got.Resident < got.Live {

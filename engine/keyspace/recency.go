@@ -14,8 +14,13 @@ type usage struct {
 	decay  atomic.Uint32 // minutes
 }
 
-// SetRecencyClock sets the local clock by which uses of keys are noted, seconds since any full minute.
-func (ks *Keyspace) SetRecencyClock(seconds uint32) { ks.usage.clock.Store(seconds) }
+// SetRecencyClock sets the local clock by which uses of keys are noted, seconds since any full minute. It never goes back:
+// what was used just now would seem to be of old.
+func (ks *Keyspace) SetRecencyClock(seconds uint32) {
+	for have := ks.usage.clock.Load(); seconds > have && !ks.usage.clock.CompareAndSwap(have, seconds); {
+		have = ks.usage.clock.Load()
+	}
+}
 
 // CountUses says whether uses of keys are counted, as an LFU policy needs it, and how.
 func (ks *Keyspace) CountUses(on bool, p front.LFU) {
@@ -91,9 +96,6 @@ func (tx *Tx) Recency(db int, key []byte) (idle int64, freq uint8, ok bool) {
 	return int64(front.Idle(use, now)) * 1000, u.counting().Frequency(use, now), true
 }
 
-// farIdle is what becomes of an idle time, in seconds, that reaches behind the beginning of the clock, as in Redis.
-const farIdle = 1 << 23
-
 // SetRecency overwrites what Recency reports (RESTORE's IDLETIME and FREQ), as far as the policy goes by it. Negative:
 // leave.
 func (tx *Tx) SetRecency(db int, key []byte, idle int64, freq int) {
@@ -106,10 +108,6 @@ func (tx *Tx) SetRecency(db int, key []byte, idle int64, freq int) {
 	case lfu && freq >= 0:
 		tx.ks.front.Touch(&l, front.WithFrequency(now, uint8(freq)))
 	case !lfu && idle >= 0:
-		seconds := idle / 1000
-		if seconds > int64(front.Idle(0, now)) {
-			seconds = farIdle
-		}
-		tx.ks.front.Touch(&l, front.FreshUse(now-uint32(seconds)))
+		tx.ks.front.Touch(&l, front.FreshUse(now-uint32(idle/1000)))
 	}
 }

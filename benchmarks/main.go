@@ -43,13 +43,15 @@ type sizes struct {
 	overflowBytes int64
 	overflowMax   int64 // maxmemory
 	mix           time.Duration
+	evictionMax   int64 // maxmemory of Larder
+	evictionAsks  int   // times as many GETs as keys held
 }
 
 var fullSizes = sizes{keys: 1_000_000, seconds: 4 * time.Second, manyKeys: 3_000_000,
-	overflowBytes: 3 << 30, overflowMax: 256 << 20, mix: 10 * time.Second}
+	overflowBytes: 3 << 30, overflowMax: 256 << 20, mix: 10 * time.Second, evictionMax: 64 << 20, evictionAsks: 40}
 
 var quickSizes = sizes{keys: 100_000, seconds: time.Second, manyKeys: 300_000,
-	overflowBytes: 400 << 20, overflowMax: 64 << 20, mix: 3 * time.Second}
+	overflowBytes: 400 << 20, overflowMax: 64 << 20, mix: 3 * time.Second, evictionMax: 24 << 20, evictionAsks: 30}
 
 // measurement is one part of the table.
 type measurement struct {
@@ -62,6 +64,7 @@ var measurements = []measurement{
 	{"memory", (*bench).memoryAndRestart},
 	{"overflow", (*bench).overflow},
 	{"smoothness", (*bench).smoothness},
+	{"eviction", (*bench).eviction},
 }
 
 func main() {

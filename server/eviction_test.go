@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
@@ -363,4 +364,43 @@ func TestOOMIsRedis(t *testing.T) {
 	c.must("SET a 1", oom)
 	c.must("CONFIG SET maxmemory-policy noeviction", "+OK\r\n")
 	c.must("SET a 1", oom)
+}
+
+// TestDiskBound: with data on disk, a policy keeps the whole of it below maxdisk, and noeviction refuses.
+func TestDiskBound(t *testing.T) {
+	t.Parallel()
+	ts := start(t, "maxmemory 32mb", "maxdisk 64mb", "maxmemory-policy allkeys-lru", "appendfsync everysec", "save \"\"", "log-segment-size 1mb")
+	c := ts.dial()
+	random := rand.New(rand.NewPCG(1, 1))
+	value := make([]byte, 4000)
+	set := func(i int) string {
+		for j := range value {
+			value[j] = byte(random.Uint32())
+		}
+		return c.do("SET", fmt.Sprintf("k:%d", i), string(value))
+	}
+	n := 0
+	eventually(t, "keys are evicted", func() bool {
+		for range 200 {
+			if reply := set(n); reply == "+OK\r\n" {
+				n++
+			} else if reply != oom {
+				t.Fatalf("%q", reply)
+			}
+		}
+		return c.info("evicted_keys") > 0
+	})
+	eventually(t, "the disk is within its bound", func() bool { return !ts.node.diskFull.Load() && set(n) == "+OK\r\n" })
+	c.must("CONFIG SET maxmemory-policy noeviction", "+OK\r\n")
+	gone := c.info("evicted_keys")
+	for i := n + 1; ; i++ {
+		if reply := set(i); reply == oom {
+			break
+		} else if reply != "+OK\r\n" || i > 40_000 {
+			t.Fatalf("SET %d: %q", i, reply)
+		}
+	}
+	if got := c.info("evicted_keys"); got != gone {
+		t.Errorf("noeviction: %d keys were evicted", got-gone)
+	}
 }

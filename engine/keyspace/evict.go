@@ -78,6 +78,11 @@ func (v *Victims) Choose(rule EvictionRule, want int64, most int) (keys []Key, b
 	for more := true; more && want > 0 && len(keys) < most; {
 		keys, want, more = v.some(keys, want, min(most, len(keys)+pickStep))
 	}
+	if len(keys) == 0 && rule.Prefer == AnyKey { // what is left may be cold, all of it
+		if keys, _, err = v.coldRuns(keys, want, most); err != nil {
+			return nil, false, err
+		}
+	}
 	return keys, len(keys) == 0 && v.barren(), nil
 }
 
@@ -241,6 +246,14 @@ func (v *Victims) cold(keys []Key, want int64, most int) (_ []Key, left int64, e
 		return v.coldRun(keys, want, most)
 	case v.rule.Prefer == AnyKey:
 		most = int(float64(most) * v.coldShare())
+	}
+	return v.coldRuns(keys, want, most)
+}
+
+// coldRuns adds cold keys from random positions on, until there are enough or none are found.
+func (v *Victims) coldRuns(keys []Key, want int64, most int) (_ []Key, left int64, err error) {
+	if v.ks.AllWarm() {
+		return keys, want, nil
 	}
 	for miss := 0; miss < fruitless && len(keys) < most && want > 0; miss++ {
 		before := len(keys)

@@ -15,20 +15,19 @@ import (
 const diskLook = time.Second
 
 // diskLow is the size on disk that a round of evictions aims at.
-func diskLow(max int64) int64 { return max - max/8 }
+func diskLow(bound int64) int64 { return bound - bound/8 }
 
 // diskSlack is how far beyond maxdisk writes are taken while keys are evicted.
-func diskSlack(max int64) int64 { return max / 16 }
+func diskSlack(bound int64) int64 { return bound / 16 }
 
 func (n *node) diskUsage() int64 { return n.engine.Store().DiskUsage() + n.aof.Stats().Bytes }
 
 // noteDisk compares the size on disk with its bound.
 func (n *node) noteDisk(v *config.Values) (full bool) {
-	max := v.MaxDisk
-	used := n.diskUsage()
-	full = max > 0 && used > max
+	bound, used := v.MaxDisk, n.diskUsage()
+	full = bound > 0 && used > bound
 	n.diskFull.Store(full)
-	n.diskBeyond.Store(full && used > max+diskSlack(max))
+	n.diskBeyond.Store(full && used > bound+diskSlack(bound))
 	return full
 }
 
@@ -63,11 +62,11 @@ func (n *node) evictForDisk(ctx context.Context) {
 }
 
 // evictShare evicts the part of the keys that has to go and returns how many were chosen.
-func (n *node) evictShare(ctx context.Context, p *evictionPolicy, victims *keyspace.Victims, max int64) (gone int64, err error) {
-	share := float64(n.diskUsage()-diskLow(max)) / float64(n.engine.Store().DiskUsage()+1)
+func (n *node) evictShare(ctx context.Context, p *evictionPolicy, victims *keyspace.Victims, bound int64) (gone int64, err error) {
+	share := float64(n.diskUsage()-diskLow(bound)) / float64(n.engine.Store().DiskUsage()+1)
 	total := n.keyCount()
 	most := min(total, int64(float64(total)*share)+1)
-	for gone < most && ctx.Err() == nil {
+	for gone < most && ctx.Err() == nil && n.eviction.policy.Load() == p {
 		list, barren, err := victims.Choose(p.rule, 1<<62, int(min(most-gone, evictMost)))
 		if err != nil {
 			return gone, err

@@ -31,6 +31,8 @@ func (s *script) NullArray()                   { s.add("*-1") }
 func (s *script) Bool(b bool)                  { s.add("#%t", b) }
 func (s *script) Array(n int)                  { s.add("*%d", n) }
 func (s *script) Map(n int)                    { s.add("%%%d", n) }
+func (s *script) Pairs(n int)                  { s.add("*%d pairs", n) }
+func (s *script) Pair()                        {}
 func (s *script) Set(n int)                    { s.add("~%d", n) }
 func (s *script) Verbatim(format, text string) { s.add("=%s:%s", format, text) }
 func (s *script) Begin(int) reply.Writer       { return s }
@@ -128,7 +130,7 @@ func (e *testEngine) close() {
 // digest is a fingerprint of all that can be observed of the data, whatever the order of keys, and their number.
 func digest(t testing.TB, e *Engine) (sum [2]uint64) {
 	t.Helper()
-	err := e.Keys().Each(func(db int, key []byte, x keyspace.Entry) error {
+	err := e.Keys().Each(func(_ *keyspace.Tx, db int, key []byte, x keyspace.Entry) error {
 		h := fnv.New64a()
 		var head [32]byte
 		head[0], head[1], head[2] = byte(db), byte(x.Kind), byte(x.Enc)

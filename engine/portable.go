@@ -7,6 +7,10 @@ import (
 	"github.com/larder-db/larder/engine/command"
 )
 
+// Exact says whether a logged command does elsewhere what it did here. What SPOP removes is drawn from the entry's seed and
+// by the order of the set's members, which the log alone does not tell: elsewhere as many members go, but other ones.
+func Exact(args [][]byte) bool { return !bytes.EqualFold(args[0], []byte("SPOP")) }
+
 // Portable rewrites a logged command into commands that a Redis understands which gets them at another time: times to
 // live relative to the entry's clock become absolute, and Larder's own commands become Redis's. A command that has no
 // counterpart gives none.

@@ -64,6 +64,6 @@ func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64
 	var d declared
 	row = resolve(row, args)
 	keys := d.add(nil, row, db, args)
-	all := row.Flags&command.LongRead != 0 && len(keys) == 0
+	all := row.Flags&command.LongRead != 0 && len(row.Keys) == 0
 	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
 }

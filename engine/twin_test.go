@@ -318,7 +318,7 @@ func TestTwins(t *testing.T) {
 func (w *twins) compareReads() {
 	w.troubled.chill()
 	var keys [keyspace.Databases][]string
-	err := w.plain.Keys().Each(func(db int, key []byte, _ keyspace.Entry) error {
+	err := w.plain.Keys().Each(func(_ *keyspace.Tx, db int, key []byte, _ keyspace.Entry) error {
 		keys[db] = append(keys[db], string(key))
 		return nil
 	})

@@ -270,17 +270,17 @@ func (n *node) keepWhole(ctx context.Context) {
 		case <-look.C:
 		}
 		for db := range keyspace.Databases {
-			for slot := uint16(0); ctx.Err() == nil && !keys.AllWarm(); {
+			for at := 0; ctx.Err() == nil && !keys.AllWarm(); {
 				p := n.eviction.policy.Load()
 				if !p.whole || n.beyond(p, p.low) {
 					break
 				}
-				next, more, err := keys.LoadSome(db, slot, n.pace)
+				next, more, err := keys.LoadSome(db, at, n.pace)
 				if err != nil {
 					n.fatal(err)
 					return
 				}
-				if slot = next; !more {
+				if at = next; !more {
 					break
 				}
 			}

@@ -109,7 +109,7 @@ func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, 
 		return nil, err
 	}
 	srv.runID = fmt.Sprintf("%016x%016x%08x", randomID(), randomID(), uint32(randomID()))
-	srv.table = newCommandTable(renames(v.RenameCommands))
+	srv.table = newCommandTable(renames(v.RenameCommands), srv.thresholds)
 	srv.expireRow = command.Lookup([]byte(expireCommand))
 	srv.expireEntry = srv.table.byRow[srv.expireRow]
 	srv.setPolicies(v)
@@ -138,6 +138,16 @@ func renames(list []config.Rename) func(string) (string, bool) {
 
 func (srv *Server) setPolicies(v *config.Values) {
 	srv.always.Store(v.AppendFsync == config.FsyncAlways)
+}
+
+// thresholds are what OBJECT ENCODING goes by.
+func (srv *Server) thresholds() command.Thresholds {
+	v := srv.config.Load()
+	return command.Thresholds{
+		HashEntries: v.HashMaxListpackEntries, HashValue: v.HashMaxListpackValue,
+		ZSetEntries: v.ZSetMaxListpackEntries, ZSetValue: v.ZSetMaxListpackValue,
+		SetIntegers: v.SetMaxIntsetEntries,
+	}
 }
 
 // watchConfig makes CONFIG SET take effect where a value is not read anew each time.

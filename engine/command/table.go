@@ -25,6 +25,14 @@ func families() [][]Command {
 		debugCommands,
 		stringCommands,
 		bitmapCommands,
+		hashCommands,
+		listCommands,
+		sortCommands,
+		setCommands,
+		zsetCommands,
+		zsetRangeCommands,
+		zsetPopCommands,
+		zsetAlgebraCommands,
 	}
 }
 

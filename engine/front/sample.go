@@ -4,10 +4,10 @@ import "sync/atomic"
 
 // Sampled is a live entry that a sample met. Key aliases the arena.
 type Sampled struct {
-	Key    []byte
-	Use    uint32 // recency word
-	Expire int64  // Unix milliseconds; 0: none
-	Bytes  int64  // what its going would free
+	Key []byte
+	Item
+	Use   uint32 // recency word
+	Bytes int64  // what the entry takes up
 }
 
 // Place is a place in a name space's part of the front. One that is out of date is as good as any other.
@@ -29,20 +29,12 @@ func (f *Front) RandomPlace(sp *Space, key, cell uint64) Place {
 	if s.seg == -1 {
 		return p
 	}
-	list := sp.segmentsOf(s)
+	list := sp.list(s)
 	p.seg = int(cell >> 32 % uint64(len(list)))
 	if n := f.segments[list[p.seg]].homes; n > 0 {
 		p.cell = int(uint32(cell) % uint32(n))
 	}
 	return p
-}
-
-// segmentsOf lists the segments of a slot that has some.
-func (sp *Space) segmentsOf(s *slot) []int32 {
-	if s.seg >= 0 {
-		return []int32{s.seg}
-	}
-	return sp.multi[-s.seg-2]
 }
 
 // sampling is a walk from a place once round the name space.
@@ -71,7 +63,7 @@ func (f *Front) SampleFrom(sp *Space, at Place, want, look int, timed bool, visi
 			end = start
 		}
 		if s := sp.slot(at.slot); s.seg != -1 {
-			if at = f.sampleSlot(sp.segmentsOf(s), at, end, &w); w.want == 0 || w.look == 0 {
+			if at = f.sampleSlot(sp.list(s), at, end, &w); w.want == 0 || w.look == 0 {
 				return at
 			}
 		}
@@ -109,7 +101,7 @@ func (f *Front) sampleEntry(r Ref, w *sampling) (last bool) {
 	if whatOf(m) == whatEntry && (!w.timed || m&expireBit != 0) {
 		w.want--
 		w.visit(Sampled{
-			Key: f.arena.key(r), Use: atomic.LoadUint32(f.arena.recency(r)), Expire: f.arena.expire(r, m),
+			Key: f.arena.key(r), Use: atomic.LoadUint32(f.arena.recency(r)), Item: f.arena.item(r),
 			Bytes: int64(blockSize(f.arena.blockLen(r))) + cellShare,
 		})
 	}

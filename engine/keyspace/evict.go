@@ -8,6 +8,8 @@ import (
 
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
+	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/engine/value/collection"
 )
 
 // Preference is which keys are evicted first.
@@ -84,6 +86,15 @@ func (v *Victims) Choose(rule EvictionRule, want int64, most int) (keys []Key, b
 		}
 	}
 	return keys, len(keys) == 0 && v.barren(), nil
+}
+
+// nodeBytes is what the nodes of a large collection take up.
+func nodeBytes(it front.Item) int64 {
+	if it.Enc != value.Large {
+		return 0
+	}
+	_, _, size := collection.Nodes(it.Value)
+	return size
 }
 
 // barren says whether there is no key at all that may go.
@@ -233,7 +244,7 @@ func (v *Victims) offer(db int, s front.Sampled) {
 		v.pool = slices.Delete(v.pool, 0, 1)
 	}
 	at, _ := slices.BinarySearchFunc(v.pool, score, func(x victim, score uint64) int { return cmp.Compare(x.score, score) })
-	v.pool = slices.Insert(v.pool, at, victim{Key{db, bytes.Clone(s.Key)}, score, s.Bytes})
+	v.pool = slices.Insert(v.pool, at, victim{Key{db, bytes.Clone(s.Key)}, score, s.Bytes + nodeBytes(s.Item)})
 }
 
 // cold adds keys that the store alone has. Where the choice is by use they go before all others, where it is random
@@ -296,14 +307,13 @@ func (v *Victims) coldRun(keys []Key, want int64, most int) (_ []Key, left int64
 			break
 		}
 		l := v.ks.front.Find(sp, Slot(r.key), v.ks.hash(r.key), r.key)
-		bytes := front.EntryBytes(len(r.key), r.size, r.expire)
 		switch {
 		case l.Known() || l.Final() || v.rule.Timed && r.expire == 0:
 		case v.rule.Prefer == SoonestDue:
-			v.offer(db, front.Sampled{Key: r.key, Expire: r.expire, Bytes: bytes})
+			v.offer(db, front.Sampled{Key: r.key, Item: front.Item{Expire: r.expire}, Bytes: r.bytes})
 		case v.take(Key{db, r.key}):
 			keys = append(keys, Key{db, r.key})
-			want -= bytes
+			want -= r.bytes
 		}
 	}
 	return keys, want, nil
@@ -319,7 +329,7 @@ func (v *Victims) nextDBOf() int {
 type storedRecord struct {
 	key    []byte
 	expire int64
-	size   int
+	bytes  int64 // that it would take up in the front
 }
 
 // storedFrom reads a few records of a data base from a random position on.
@@ -355,7 +365,7 @@ func (v *Victims) storedFrom(db int) (list []storedRecord, err error) {
 			_ = it.Close() // the record's fault is the one that counts
 			return nil, err
 		}
-		list = append(list, storedRecord{bytes.Clone(it.Key()), item.Expire, len(item.Value)})
+		list = append(list, storedRecord{bytes.Clone(it.Key()), item.Expire, front.EntryBytes(len(it.Key()), len(item.Value), item.Expire) + nodeBytes(item)})
 	}
 	return list, it.Close()
 }

@@ -215,9 +215,9 @@ func TestLoadSome(t *testing.T) {
 		t.Fatal("nothing is cold behind a start")
 	}
 	for db := range Databases {
-		for slot, more := uint16(0), true; more; {
+		for at, more := 0, true; more; {
 			var err error
-			if slot, more, err = h.LoadSome(db, slot, func() {}); err != nil {
+			if at, more, err = h.LoadSome(db, at, func() {}); err != nil {
 				t.Fatal(err)
 			}
 		}

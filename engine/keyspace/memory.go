@@ -15,10 +15,10 @@ type memory struct {
 	freeing atomic.Bool
 }
 
-// note is called before the exclusive lock is given back.
-func (m *memory) note(f *front.Front) {
-	m.used.Store(withSlack(f.Live() - f.Returning()))
-	m.freeing.Store(f.Doomed())
+// noteMemoryLocked is called before the exclusive lock is given back.
+func (ks *Keyspace) noteMemoryLocked() {
+	ks.memory.used.Store(withSlack(ks.front.Live() - ks.front.Returning()))
+	ks.memory.freeing.Store(ks.front.Doomed() || len(ks.mu.toFree) > 0)
 }
 
 // SetWhole says whether all data is to be in memory: then clean entries are dropped only where memory grows far beyond
@@ -29,27 +29,26 @@ func (ks *Keyspace) SetWhole(on bool) { ks.memory.whole.Store(on) }
 // read gives back.
 func (ks *Keyspace) Used() int64 { return ks.memory.used.Load() }
 
-// Freeing says whether flushed data is still to be freed.
+// Freeing says whether data that was flushed, or a large collection that is gone, is still to be freed.
 func (ks *Keyspace) Freeing() bool { return ks.memory.freeing.Load() }
 
 // loadStep is how many keys LoadSome enters under the exclusive lock at a time.
 const loadStep = 256
 
-// LoadSome loads the next slot, from the given one on, of which some keys are in the store alone, and returns the slot
-// behind it; ok is false if there was none up to the end of data base db. pace is called between steps. One caller at a
-// time; what it could not enter because the slot changed meanwhile stays cold.
-func (ks *Keyspace) LoadSome(db int, from uint16, pace func()) (next uint16, ok bool, err error) {
+// LoadSome loads the next slot of data base db that is in part in the store alone: from 0 on its keys, from front.Slots on
+// the nodes of its large collections. It returns where to go on; ok is false at the end. pace is called between steps.
+// What it could not enter because the slot changed meanwhile stays cold.
+func (ks *Keyspace) LoadSome(db, from int, pace func()) (next int, ok bool, err error) {
 	ks.mu.RLock()
-	sp := ks.mu.dbs[db]
-	slot := from
-	for slot < front.Slots && sp.Complete(slot) {
-		slot++
+	spaces := [...]*front.Space{ks.mu.dbs[db], ks.mu.dbs[db].Nodes}
+	for from < len(spaces)*front.Slots && spaces[from/front.Slots].Complete(uint16(from%front.Slots)) {
+		from++
 	}
 	ks.mu.RUnlock()
-	if slot >= front.Slots {
-		return slot, false, nil
+	if from == len(spaces)*front.Slots {
+		return from, false, nil
 	}
-	return slot + 1, true, ks.loadSlot(sp, slot, pace)
+	return from + 1, true, ks.loadSlot(spaces[from/front.Slots], uint16(from%front.Slots), pace)
 }
 
 // loadSlot fills all keys of a slot, however many there are, in bounded steps.
@@ -82,7 +81,8 @@ func (ks *Keyspace) loadSlot(sp *front.Space, slot uint16, pace func()) (err err
 		}
 		done, err := ks.enter(sp, slot, epoch, func() error {
 			for _, r := range some {
-				l := ks.front.Find(sp, slot, ks.hash(r.key), r.key)
+				_, hash := ks.front.Place(sp, r.key)
+				l := ks.front.Find(sp, slot, hash, r.key)
 				if l.Known() {
 					continue
 				}

@@ -64,6 +64,9 @@ func (tx *Tx) touch(l *front.Loc) {
 // written is the recency word of the key at l when it gets a new value: where uses are counted, those of the old value
 // go on counting, as in Redis.
 func (tx *Tx) written(l *front.Loc, live bool) uint32 {
+	if !live {
+		tx.counted = l.Hash // it begins to count with the next command
+	}
 	if !live || !tx.ks.usage.lfu.Load() {
 		return tx.fresh()
 	}

@@ -22,6 +22,7 @@ func (ks *Keyspace) Upkeep() (more bool) {
 	defer ks.Unlock()
 	f := ks.front
 	more = f.Free(freeStep)
+	more = ks.freeDeadLocked(freeStep) || more
 	if over, rank := ks.overBudget(); over > 0 {
 		freed := f.Evict(over, evictStep, rank)
 		ks.evicted.Add(freed)
@@ -239,7 +240,7 @@ func (ks *Keyspace) Advance(stamp int64) (now int64) {
 
 // Unlock gives the exclusive lock back.
 func (ks *Keyspace) Unlock() {
-	ks.memory.note(ks.front)
+	ks.noteMemoryLocked()
 	ks.mu.Unlock()
 }
 

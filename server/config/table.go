@@ -112,6 +112,23 @@ var dataTable = []Directive{
 		setting: at(number[int]{1, 10, 1}, func(v *Values) *int { return &v.ActiveExpireEffort })},
 }
 
+var encodingTable = []Directive{
+	{Name: "hash-max-listpack-entries", Aliases: []string{"hash-max-ziplist-entries"}, Flags: Mutable, Default: "512",
+		About:   "Fields of a hash that is called a listpack.",
+		setting: at(number[int64]{0, math.MaxInt64, 1}, func(v *Values) *int64 { return &v.HashMaxListpackEntries })},
+	{Name: "hash-max-listpack-value", Aliases: []string{"hash-max-ziplist-value"}, Flags: Mutable, Default: "64",
+		About:   "Longest field or value of a hash that is called a listpack.",
+		setting: at(memory{0, math.MaxInt64}, func(v *Values) *int64 { return &v.HashMaxListpackValue })},
+	{Name: "set-max-intset-entries", Flags: Mutable, Default: "512", About: "Members of a set of integers that is called an intset.",
+		setting: at(number[int64]{0, math.MaxInt64, 1}, func(v *Values) *int64 { return &v.SetMaxIntsetEntries })},
+	{Name: "zset-max-listpack-entries", Aliases: []string{"zset-max-ziplist-entries"}, Flags: Mutable, Default: "128",
+		About:   "Members of a sorted set that is called a listpack.",
+		setting: at(number[int64]{0, math.MaxInt64, 1}, func(v *Values) *int64 { return &v.ZSetMaxListpackEntries })},
+	{Name: "zset-max-listpack-value", Aliases: []string{"zset-max-ziplist-value"}, Flags: Mutable, Default: "64",
+		About:   "Longest member of a sorted set that is called a listpack.",
+		setting: at(memory{0, math.MaxInt64}, func(v *Values) *int64 { return &v.ZSetMaxListpackValue })},
+}
+
 var logTable = []Directive{
 	{Name: "appendfsync", Flags: Mutable, Default: "always",
 		About:   "When a write is on stable storage: always (before its reply), everysec, or no (the system's choice).",

@@ -289,7 +289,7 @@ func (e *Engine) warmFor(commands []byte, b *Batch) error {
 			}
 		}
 	}
-	if err := e.keys.Warm(keys); err != nil || !e.keys.Large(keys) {
+	if err := e.keys.Warm(keys); err != nil || !e.keys.AnyCold(keys) {
 		return err
 	}
 	return e.warmNodes(commands)
@@ -307,7 +307,7 @@ func (e *Engine) warmNodes(commands []byte) (err error) {
 			return nil // likewise
 		}
 		keys := e.declare.add(e.declare.keys[:0], row, db, e.args)
-		if row = resolve(row, e.args); row.Do == nil || !row.ArityOK(len(e.args)) || !e.keys.Large(keys) {
+		if row = resolve(row, e.args); row.Do == nil || !row.ArityOK(len(e.args)) || !e.keys.AnyCold(keys) {
 			continue
 		}
 		if err := e.keys.WarmFor(db, func(tx *keyspace.Tx) { row.Do(tx, e.args, reply.Discard) }); err != nil {

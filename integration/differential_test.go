@@ -142,7 +142,7 @@ func comparisonOf(args []string) comparison {
 		return near
 	case "KEYS", "HGETALL", "HKEYS", "HVALS", "SMEMBERS", "SPOP", "SINTER", "SUNION", "SDIFF":
 		return anyOrder
-	case "HRANDFIELD", "SRANDMEMBER", "HSCAN", "SSCAN", "RANDOMKEY", "DUMP", "TIME", "LASTSAVE":
+	case "HRANDFIELD", "SRANDMEMBER", "HSCAN", "SSCAN", "ZRANDMEMBER", "ZSCAN", "RANDOMKEY", "DUMP", "TIME", "LASTSAVE":
 		return shape
 	case "OBJECT":
 		if len(args) > 1 && strings.EqualFold(args[1], "IDLETIME") {

@@ -32,7 +32,7 @@ func (g *generator) key() string {
 		return g.of("", "a\x00b", "{tag}1", "{tag}2", strings.Repeat("long", 100))
 	}
 	if g.rng.IntN(8) == 0 {
-		return g.collection(g.of("h", "s"))
+		return g.collection(g.of("h", "s", "z"))
 	}
 	return "k" + strconv.Itoa(g.rng.IntN(30))
 }

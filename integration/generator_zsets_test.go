@@ -2,14 +2,6 @@ package integration
 
 import "strconv"
 
-// zset is a key that mostly holds a sorted set.
-func (g *generator) zset() string {
-	if g.rng.IntN(30) == 0 {
-		return g.key()
-	}
-	return "z" + strconv.Itoa(g.rng.IntN(6))
-}
-
 func (g *generator) zmember() string {
 	if g.rng.IntN(50) == 0 {
 		return g.value()
@@ -25,7 +17,7 @@ func (g *generator) score() string {
 }
 
 func (g *generator) zranges() []string {
-	z, bound := g.zset(), func() string { return g.of("", "", "(") + g.score() }
+	z, bound := g.collection("z"), func() string { return g.of("", "", "(") + g.score() }
 	switch g.rng.IntN(6) {
 	case 0:
 		args := g.sometimes(2, []string{g.of("ZRANGE", "ZREVRANGE"), z, g.number(), g.of("-1", "20", g.number())}, "WITHSCORES")
@@ -36,7 +28,7 @@ func (g *generator) zranges() []string {
 	case 2:
 		return []string{"ZCOUNT", z, bound(), bound()}
 	case 3:
-		return []string{"ZRANGESTORE", g.zset(), z, g.number(), g.of("-1", g.number())}
+		return []string{"ZRANGESTORE", g.collection("z"), z, g.number(), g.of("-1", g.number())}
 	case 4:
 		return []string{"ZREMRANGEBYSCORE", z, bound(), bound()}
 	default:
@@ -47,17 +39,17 @@ func (g *generator) zranges() []string {
 func (g *generator) zalgebra() []string {
 	args := []string{g.of("ZUNION", "ZINTER", "ZDIFF", "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE", "ZINTERCARD")}
 	if args[0][len(args[0])-1] == 'E' {
-		args = append(args, g.zset())
+		args = append(args, g.collection("z"))
 	}
-	args = append(args, g.of("2", "2", "2", "2", "1", "3", "0", "x"), g.zset(), g.zset())
+	args = append(args, g.of("2", "2", "2", "2", "1", "3", "0", "x"), g.collection("z"), g.collection(g.of("z", "z", "s")))
 	args = g.sometimes(3, args, "WEIGHTS", g.score(), g.score())
 	args = g.sometimes(3, args, "AGGREGATE", g.of("SUM", "MIN", "MAX", "AVG"))
 	return g.sometimes(2, args, g.of("WITHSCORES", "WITHSCORES", "LIMIT"))
 }
 
 func (g *generator) sortedSets() []string {
-	z := g.zset()
-	switch g.rng.IntN(12) {
+	z := g.collection("z")
+	switch g.rng.IntN(14) {
 	case 0, 1, 2:
 		args := []string{"ZADD", z}
 		for range 1 + g.rng.IntN(12) {
@@ -76,9 +68,13 @@ func (g *generator) sortedSets() []string {
 	case 7:
 		return g.sometimes(2, []string{g.of("ZPOPMIN", "ZPOPMAX"), z}, g.number())
 	case 8:
-		return g.sometimes(2, []string{"ZMPOP", "2", g.zset(), z, g.of("MIN", "MAX")}, "COUNT", g.number())
+		return g.sometimes(2, []string{"ZMPOP", "2", g.collection("z"), z, g.of("MIN", "MAX")}, "COUNT", g.number())
 	case 9:
 		return g.zalgebra()
+	case 10:
+		return g.walk("ZSCAN", z)
+	case 11:
+		return g.sometimes(3, g.sometimes(2, []string{"ZRANDMEMBER", z}, g.number()), "WITHSCORES")
 	default:
 		return g.zranges()
 	}

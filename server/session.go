@@ -437,6 +437,9 @@ func (s *session) read(e *entry, args [][]byte) bool {
 		if long || s.client.noTouch { // what rides in a batch counts as a use
 			return false
 		}
+		if e.row.Flags&command.Fast == 0 && s.loop.reader.Bulky(e.row, s.db, args) {
+			return false
+		}
 		s.loop.endRead()
 		b := s.loop.batch()
 		if b == nil {

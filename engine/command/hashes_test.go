@@ -11,18 +11,9 @@ import (
 
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
-	"github.com/larder-db/larder/engine/value/collection"
 )
 
 func TestHashesTable(t *testing.T) { newOracle(t).Table("hashes.txt") }
-
-// newHashOracle has redis-server keep as many fields in one piece as we store: its default is 512.
-func newHashOracle(t *testing.T) *oracle {
-	t.Helper()
-	o := newOracle(t)
-	o.Theirs("CONFIG", "SET", "hash-max-listpack-entries", strconv.Itoa(collection.SmallCount))
-	return o
-}
 
 // doPairs is Do for HGETALL and its kin, where Redis leaves the order of pairs open.
 func (o *oracle) doPairs(args ...string) {
@@ -95,9 +86,9 @@ func (o *oracle) compareHash(key string) {
 
 // Both sides of every bound between Redis's layouts, and back: a hash that has grown stays what it has become.
 func TestHashBounds(t *testing.T) {
-	o := newHashOracle(t)
+	o := newOracle(t)
 	long := strings.Repeat("x", 64)
-	for _, n := range []int{127, 128, 129, 600} {
+	for _, n := range []int{511, 512, 513, 900} {
 		o.Do("DEL", "h")
 		for i := range n {
 			o.Do("HSET", "h", "f"+strconv.Itoa(i), strconv.Itoa(i))
@@ -125,7 +116,7 @@ func TestHashBounds(t *testing.T) {
 
 // A long random stream over a few hashes of all sizes, which are cold now and then.
 func TestHashesRandom(t *testing.T) {
-	o := newHashOracle(t)
+	o := newOracle(t)
 	r := rand.New(rand.NewPCG(7, 8))
 	for i := range 6_000 {
 		if i%50 == 0 {

@@ -253,6 +253,9 @@ func (tx *Tx) grow(l *front.Loc, n int) ([]byte, error) {
 	return b, err
 }
 
+// readingNodes is how many nodes a read may look at on an event loop, under the shared lock: some 20 000 elements.
+const readingNodes = 256
+
 // findNode looks a node up; live says that it is there.
 func (h *home) findNode(id uint32) (l *front.Loc, it front.Item, live bool) {
 	ks := h.tx.ks
@@ -287,6 +290,10 @@ func (h *home) Node(id uint32) []byte {
 			return nil
 		}
 		return node
+	}
+	if h.tx.nodesRead++; h.tx.nodesRead > readingNodes && h.tx.mode == Reading {
+		h.tx.cold = true // a worker goes on, holding no lock
+		return nil
 	}
 	l, it, live := h.findNode(id)
 	if !live {

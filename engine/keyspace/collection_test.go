@@ -422,6 +422,43 @@ func TestOneFieldOfManyIsLittleWork(t *testing.T) {
 	}
 }
 
+// TestLongReadsLeaveTheLoop: a read that goes through much of a large collection gives up under the shared lock, and is
+// answered without it; one of a few elements is answered at once.
+func TestLongReadsLeaveTheLoop(t *testing.T) {
+	h := open(t, vfs.NewMem())
+	defer h.close()
+	const n = 100_000
+	h.write(func(tx *Tx) {
+		l := tx.List(0, []byte("k"))
+		for i := range n {
+			l.Insert(i, fmt.Append(nil, i))
+		}
+	})
+	count := func(tx *Tx) (read int) {
+		for range tx.List(0, []byte("k")).From(0) {
+			read++
+		}
+		return read
+	}
+	var tx Tx
+	h.RLock()
+	tx.Begin(h.Keyspace, Reading, 0, h.now, 1)
+	read := count(&tx)
+	cold := tx.Cold()
+	tx.Again(Reading, 0)
+	at := string(tx.List(0, []byte("k")).At(n / 2))
+	h.RUnlock()
+	if !cold || read >= n/2 {
+		t.Fatalf("%d elements were read on the loop (given up: %t)", read, cold)
+	}
+	if tx.Cold() || at != fmt.Sprint(n/2) {
+		t.Fatalf("one element: %q (given up: %t)", at, tx.Cold())
+	}
+	if _, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, h.now, 1, false, func(tx *Tx) { read = count(tx) }); err != nil || read != n {
+		t.Fatalf("%d elements were read on a worker, %v", read, err)
+	}
+}
+
 // TestWarmForFetchesThePath: what a change of a cold collection reads first is in the front before the lock is taken, and
 // the trial has changed nothing.
 func TestWarmForFetchesThePath(t *testing.T) {

@@ -88,8 +88,13 @@ func (ks *Keyspace) fetch(list []missed) error {
 	return nil
 }
 
-// Large says whether one of the keys holds a large collection whose nodes may be cold.
-func (ks *Keyspace) Large(keys []Key) bool {
+// AnyCold says whether one of the keys holds a large collection whose nodes may be cold.
+func (ks *Keyspace) AnyCold(keys []Key) bool { return ks.anyLarge(keys, true) }
+
+// AnyLarge says whether one of the keys holds a large collection. One that only the store has may be left out.
+func (ks *Keyspace) AnyLarge(keys []Key) bool { return ks.anyLarge(keys, false) }
+
+func (ks *Keyspace) anyLarge(keys []Key, cold bool) bool {
 	ks.mu.RLock()
 	defer ks.mu.RUnlock()
 	for _, k := range keys {
@@ -98,7 +103,7 @@ func (ks *Keyspace) Large(keys []Key) bool {
 			continue
 		}
 		slot, hash := ks.front.Place(sp, k.Key)
-		if sp.Nodes.Complete(slot) {
+		if cold && sp.Nodes.Complete(slot) {
 			continue
 		}
 		if l := ks.front.Find(sp, slot, hash, k.Key); l.Known() && ks.front.Item(&l).Enc == value.Large {

@@ -61,6 +61,8 @@ type Tx struct {
 	last   lastFound
 
 	missing []missed // Trying
+
+	nodesRead int // by the command under way
 }
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
@@ -74,6 +76,7 @@ func (tx *Tx) Again(mode Mode, db int) {
 	tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false
 	tx.opened.reset()
 	tx.last = lastFound{}
+	tx.nodesRead = 0
 }
 
 // Cold says that the command met a key that only the store may have: its reply is not to be used.

@@ -14,15 +14,14 @@ type Reader struct {
 	declare declared
 }
 
-// NewReader makes a reader. lfu says whether the configured eviction policy counts uses.
+// NewReader makes a reader.
 func (e *Engine) NewReader() *Reader { return &Reader{engine: e} }
 
 // Begin takes the shared lock. now is the time by which keys are judged, Unix milliseconds; seed is what RANDOMKEY and
 // its kin draw from.
-func (r *Reader) Begin(now int64, seed uint64, lfu bool) {
+func (r *Reader) Begin(now int64, seed uint64) {
 	r.engine.keys.RLock()
 	r.tx.Begin(r.engine.keys, keyspace.Reading, 0, now, seed)
-	r.tx.SetLFUPolicy(lfu)
 }
 
 // SetNoTouch says whether the reads that follow do not count as uses of their keys.
@@ -69,10 +68,10 @@ func (r *Reader) End() { r.engine.keys.RUnlock() }
 // Detached answers a read without holding the lock while it runs: one that may take long, or whose keys are cold. It
 // may wait for the disk, so it is not called on an event loop. due: a declared key has to be deleted first, nothing
 // was written to w.
-func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, lfu bool, w reply.Writer) (due bool, err error) {
+func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) (due bool, err error) {
 	var d declared
 	row = resolve(row, args)
 	keys := d.add(nil, row, db, args)
 	all := row.Flags&command.LongRead != 0 && len(row.Keys) == 0
-	return e.keys.Detach(keys, all, db, now, seed, lfu, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
+	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
 }

@@ -433,7 +433,7 @@ func (w *twins) read(e *testEngine, db int, key string) string {
 	now := w.g.clock
 	args := byteArgs("GET", key)
 	row := lookup("GET")
-	r.Begin(now, 1, false)
+	r.Begin(now, 1)
 	outcome, err := r.Do(row, db, args, &e.out)
 	r.End()
 	if err != nil {
@@ -441,7 +441,7 @@ func (w *twins) read(e *testEngine, db int, key string) string {
 	}
 	got := e.out.take()
 	if outcome == Cold {
-		due, err := e.Detached(row, db, args, now, 1, false, &e.out)
+		due, err := e.Detached(row, db, args, now, 1, &e.out)
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -48,7 +48,7 @@ func (tx *Tx) LongString(db int, key []byte) *collection.String {
 // putLong is Put for a string that is stored in pieces. What was there has been given up.
 func (tx *Tx) putLong(l *front.Loc, db int, key []byte, e Entry) {
 	it := front.Item{Kind: value.String, Enc: value.Large, Expire: e.Expire, Value: collection.NoRoot}
-	if err := tx.ks.front.Put(l, it, tx.ks.recency.Load()); err != nil {
+	if err := tx.ks.front.Put(l, it, tx.fresh()); err != nil {
 		tx.fail(err)
 		return
 	}
@@ -172,14 +172,14 @@ func (h *home) ResizeRoot(n int, enc value.Encoding) []byte {
 	f := h.tx.ks.front
 	l, _, live := h.find()
 	if !live {
-		if err := f.Put(&l, front.Item{Kind: h.kind, Enc: enc, Value: emptyValue}, h.tx.ks.recency.Load()); err != nil {
+		if err := f.Put(&l, front.Item{Kind: h.kind, Enc: enc, Value: emptyValue}, h.tx.written(&l, false)); err != nil {
 			return h.failed(err, n)
 		}
 		if l, _, live = h.find(); !live {
 			return h.failed(errNodeGone, n)
 		}
 	}
-	b, err := f.Grow(&l, n, enc, h.tx.ks.recency.Load())
+	b, err := f.Grow(&l, n, enc, h.tx.written(&l, true))
 	if err != nil {
 		return h.failed(err, n)
 	}
@@ -246,7 +246,7 @@ func (tx *Tx) node(sp *front.Space, slot uint16, hash uint64) *foundNode {
 func (tx *Tx) grow(l *front.Loc, n int) ([]byte, error) {
 	f := tx.ks.front
 	good := tx.nodes.moves == f.Moves()
-	b, err := f.Grow(l, n, value.Natural, tx.ks.recency.Load())
+	b, err := f.Grow(l, n, value.Natural, tx.fresh())
 	if good {
 		tx.nodes.moves = f.Moves()
 	}
@@ -302,7 +302,7 @@ func (h *home) Node(id uint32) []byte {
 		}
 		return nil
 	}
-	h.tx.ks.front.Touch(l, h.tx.ks.recency.Load())
+	h.tx.ks.front.Touch(l, h.tx.fresh())
 	return it.Value
 }
 
@@ -333,7 +333,7 @@ func (h *home) AddNode(id uint32, n int) []byte {
 	h.tx.changes()
 	ks := h.tx.ks
 	l := h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
-	if err := ks.front.Put(&l, front.Item{Value: emptyValue}, ks.recency.Load()); err != nil {
+	if err := ks.front.Put(&l, front.Item{Value: emptyValue}, h.tx.fresh()); err != nil {
 		return h.failed(err, n)
 	}
 	return h.ResizeNode(id, n)
@@ -361,7 +361,7 @@ func (h *home) RemoveNode(id uint32) {
 		h.tx.fail(errNodeGone)
 		return
 	}
-	if err := h.tx.ks.front.Remove(l, h.tx.ks.recency.Load()); err != nil {
+	if err := h.tx.ks.front.Remove(l, h.tx.fresh()); err != nil {
 		h.tx.fail(err)
 	}
 }
@@ -398,6 +398,12 @@ func (tx *Tx) Move(fromDB int, from []byte, toDB int, to []byte) {
 	if !live {
 		return
 	}
+	use := tx.ks.front.Recency(&l)
+	defer func() {
+		if l, _, live := tx.find(toDB, to); live { // what is known of its use goes along
+			tx.ks.front.Touch(&l, use)
+		}
+	}()
 	if it.Enc != value.Large || fromDB != toDB || l.Slot != Slot(to) {
 		tx.Copy(fromDB, from, toDB, to, it.Expire)
 		tx.Delete(fromDB, from)
@@ -405,7 +411,7 @@ func (tx *Tx) Move(fromDB int, from []byte, toDB int, to []byte) {
 	}
 	e := entryOf(it)
 	e.Value = bytes.Clone(e.Value)
-	if err := tx.ks.front.Remove(&l, tx.ks.recency.Load()); err != nil { // without its nodes
+	if err := tx.ks.front.Remove(&l, tx.fresh()); err != nil { // without its nodes
 		tx.fail(err)
 	}
 	tx.Put(toDB, to, e)

@@ -214,7 +214,7 @@ func (w *world) compare(db int, key string) {
 		w.Unlock()
 	}
 	if how == 2 || tx.Cold() {
-		_, err := w.Detach([]Key{{db, []byte(key)}}, false, 0, w.now, 1, false, func(tx *Tx) { got = show(tx, db, []byte(key)) })
+		_, err := w.Detach([]Key{{db, []byte(key)}}, false, 0, w.now, 1, func(tx *Tx) { got = show(tx, db, []byte(key)) })
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -362,7 +362,7 @@ func TestNodesAreSeenAsOfOneMoment(t *testing.T) {
 			h.checkpoint()
 			h.chill()
 		}
-		_, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, h.now, 1, false, func(tx *Tx) {
+		_, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, h.now, 1, func(tx *Tx) {
 			next := 0
 			for i, v := range tx.List(0, []byte("k")).From(0) {
 				if i != next || string(v) != fmt.Sprint(i) {
@@ -454,7 +454,7 @@ func TestLongReadsLeaveTheLoop(t *testing.T) {
 	if tx.Cold() || at != fmt.Sprint(n/2) {
 		t.Fatalf("one element: %q (given up: %t)", at, tx.Cold())
 	}
-	if _, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, h.now, 1, false, func(tx *Tx) { read = count(tx) }); err != nil || read != n {
+	if _, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, h.now, 1, func(tx *Tx) { read = count(tx) }); err != nil || read != n {
 		t.Fatalf("%d elements were read on a worker, %v", read, err)
 	}
 }

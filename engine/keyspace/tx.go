@@ -47,8 +47,9 @@ type Tx struct {
 	now     int64
 	rnd     uint64
 	own     uint64 // what reads that ride along draw from
-	lfu     bool
-	noTouch bool // reads do not count as uses
+	chance  uint64 // what decides whether a use is counted
+	counted uint64 // hash of the key whose use this command has counted last
+	noTouch bool   // reads do not count as uses
 
 	cold bool
 	due  bool
@@ -67,13 +68,13 @@ type Tx struct {
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu, opened: tx.opened, nodes: tx.nodes}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, chance: seed, opened: tx.opened, nodes: tx.nodes}
 	tx.opened.reset()
 }
 
 // Again is Begin for the next command of the same entry or run: all but the data base goes on.
 func (tx *Tx) Again(mode Mode, db int) {
-	tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false
+	tx.mode, tx.db, tx.cold, tx.due, tx.counted = mode, db, false, false, 0
 	tx.opened.reset()
 	tx.last = lastFound{}
 	tx.nodesRead = 0
@@ -88,12 +89,6 @@ func (tx *Tx) Due() bool { return tx.due }
 // Err is what went wrong below: the store could not be read, or memory could not be had. The state cannot be trusted
 // after a write that ended so.
 func (tx *Tx) Err() error { return tx.err }
-
-// SetLFUPolicy says whether the configured eviction policy counts uses; OBJECT FREQ asks.
-func (tx *Tx) SetLFUPolicy(on bool) { tx.lfu = on }
-
-// LFUPolicy says whether the configured eviction policy counts uses.
-func (tx *Tx) LFUPolicy() bool { return tx.lfu }
 
 // SetNoTouch says whether reads do not count as uses of their keys (CLIENT NO-TOUCH), until the next Begin.
 func (tx *Tx) SetNoTouch(on bool) { tx.noTouch = on }
@@ -115,10 +110,7 @@ func (tx *Tx) Rand() uint64 {
 		state = &tx.own
 	}
 	*state += 0x9e3779b97f4a7c15
-	z := *state
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
+	return mix(*state)
 }
 
 func (tx *Tx) fail(err error) {
@@ -195,7 +187,7 @@ func (tx *Tx) Get(db int, key []byte) (Entry, bool) {
 		return Entry{}, false
 	}
 	if !tx.noTouch {
-		tx.ks.front.Touch(&l, tx.ks.recency.Load())
+		tx.touch(&l)
 	}
 	return entryOf(it), true
 }
@@ -215,7 +207,7 @@ func (tx *Tx) Peek(db int, key []byte) (Entry, bool) {
 func (tx *Tx) remove(l *front.Loc) {
 	tx.changes()
 	tx.ks.abandonLocked(l)
-	if err := tx.ks.front.Remove(l, tx.ks.recency.Load()); err != nil {
+	if err := tx.ks.front.Remove(l, tx.fresh()); err != nil {
 		tx.fail(err)
 	}
 }
@@ -237,7 +229,7 @@ func (tx *Tx) Put(db int, key []byte, e Entry) {
 		v = emptyValue
 	}
 	it := front.Item{Kind: e.Kind, Enc: e.Enc, Expire: e.Expire, Value: v}
-	if err := tx.ks.front.Put(&l, it, tx.ks.recency.Load()); err != nil {
+	if err := tx.ks.front.Put(&l, it, tx.written(&l, live)); err != nil {
 		tx.fail(err)
 	}
 }
@@ -253,7 +245,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 	if !live {
 		return make([]byte, n) // not reached by a handler that has looked
 	}
-	b, err := tx.ks.front.Grow(&l, n, enc, tx.ks.recency.Load())
+	b, err := tx.ks.front.Grow(&l, n, enc, tx.written(&l, true))
 	if err != nil {
 		tx.fail(err)
 		return make([]byte, n)
@@ -316,28 +308,6 @@ func (tx *Tx) Swap(a, b int) {
 	tx.changes()
 	dbs := &tx.ks.mu.dbs
 	dbs[a], dbs[b] = dbs[b], dbs[a]
-}
-
-// Recency is what is known of a key's use: idle time in milliseconds, and the logarithmic use counter of the LFU policy (0–255).
-func (tx *Tx) Recency(db int, key []byte) (idle int64, freq uint8, ok bool) {
-	if tx.mode == Detached {
-		_, ok := tx.copyOf(db, key)
-		return 0, 0, ok
-	}
-	l, _, live := tx.find(db, key)
-	if !live {
-		return 0, 0, false
-	}
-	return int64(tx.ks.recency.Load()-tx.ks.front.Recency(&l)) * 1000, 0, true
-}
-
-// SetRecency overwrites what Recency reports (RESTORE's IDLETIME and FREQ). Negative: leave.
-func (tx *Tx) SetRecency(db int, key []byte, idle int64, freq int) {
-	tx.changes()
-	l, _, live := tx.find(db, key)
-	if live && idle >= 0 {
-		tx.ks.front.Touch(&l, tx.ks.recency.Load()-uint32(idle/1000))
-	}
 }
 
 // MemoryUsage is the number of bytes that key and value take up in the front, overhead included, were the key resident.

@@ -110,7 +110,21 @@ type room[T any] struct {
 }
 
 func (o *opened) reset() {
-	o.hashes.used, o.lists.used, o.sets.used, o.zsets.used, o.strings.used = 0, 0, 0, 0, 0
+	o.hashes.reset()
+	o.lists.reset()
+	o.sets.reset()
+	o.zsets.reset()
+	o.strings.reset()
+}
+
+// keepRooms is how many collections of a kind are kept for reuse: SORT may open millions.
+const keepRooms = 64
+
+func (p *pool[T]) reset() {
+	p.used = 0
+	if len(p.all) > keepRooms {
+		p.all = append([]*room[T](nil), p.all[:keepRooms]...)
+	}
 }
 
 func openAt[T any](tx *Tx, p *pool[T], db int, key []byte, kind value.Kind, into func(*T, collection.Home)) *T {

@@ -55,9 +55,10 @@ type Tx struct {
 	due  bool
 	err  error
 
-	copies []copied // Detached: the declared keys
-	view   *view    // Detached: all keys, for walks
-	opened opened   // collections, for reuse
+	copies []copied // Detached: the declared keys, and others that were met
+	copyAt map[string]int
+	view   *view  // Detached: all keys, for walks
+	opened opened // collections, for reuse
 	nodes  *nodeCache
 	last   lastFound
 
@@ -346,17 +347,40 @@ func (tx *Tx) copyOf(db int, key []byte) (Entry, bool) {
 
 // copiedKey is the copy of a key, made now if it was not declared.
 func (tx *Tx) copiedKey(db int, key []byte) *copied {
-	for i := range tx.copies {
-		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
-			return c
-		}
+	if i, ok := tx.copyIndex(db, key); ok {
+		return &tx.copies[i]
 	}
-	if err := tx.ks.copyNow(tx, []Key{{db, bytes.Clone(key)}}); err != nil {
+	if err := tx.ks.copyUndeclared(tx, Key{db, bytes.Clone(key)}); err != nil {
 		tx.fail(err)
 		return &copied{}
 	}
 	return &tx.copies[len(tx.copies)-1]
 }
+
+// fewCopies is how many copies are searched one by one; with more, an index is kept.
+const fewCopies = 8
+
+// copyIndex finds a key among the copies.
+func (tx *Tx) copyIndex(db int, key []byte) (int, bool) {
+	for i := range tx.copies[:min(len(tx.copies), fewCopies)] {
+		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
+			return i, true
+		}
+	}
+	if len(tx.copies) <= fewCopies {
+		return 0, false
+	}
+	if tx.copyAt == nil {
+		tx.copyAt = map[string]int{}
+	}
+	for i := fewCopies + len(tx.copyAt); i < len(tx.copies); i++ {
+		tx.copyAt[copyName(tx.copies[i].DB, tx.copies[i].Key.Key)] = i
+	}
+	i, ok := tx.copyAt[copyName(db, key)]
+	return i, ok
+}
+
+func copyName(db int, key []byte) string { return string(append([]byte{byte(db)}, key...)) }
 
 // position is where a key's record stands in the store.
 func (ks *Keyspace) position(sp *front.Space, key []byte) store.Position {

@@ -15,9 +15,11 @@ func Exact(args [][]byte) bool { return !bytes.EqualFold(args[0], []byte("SPOP")
 // live relative to the entry's clock become absolute, and Larder's own commands become Redis's. A command that has no
 // counterpart gives none.
 //
-// What it cannot say: a key that was due when a command met it is deleted there by that command itself, since its
-// absolute deadline has passed by then; but a deadline that lies between the entry's clock and the time of the replay
-// hides the key from the commands that followed.
+// Read at the times at which they were applied, the commands do what they did. Read later, a deadline that lies between the
+// entry's clock and the time of reading hides the key from the commands that followed: one that was then renewed, kept
+// (PERSIST) or copied is lost, and what was added to it begins anew. To say otherwise takes the state, not the log alone:
+// whether EXPIRE GT or SET KEEPTTL change a deadline depends on it, and the log begins behind a checkpoint. For the same
+// reason SPOP is passed on as it is: another server removes as many members, drawn anew.
 func Portable(args [][]byte, clock int64) [][][]byte {
 	name := string(bytes.ToUpper(args[0]))
 	switch name {

@@ -9,8 +9,9 @@ import (
 // Reader answers reads at once, on an event loop: it takes the shared lock once for a run of commands. It belongs to
 // one loop.
 type Reader struct {
-	engine *Engine
-	tx     keyspace.Tx
+	engine  *Engine
+	tx      keyspace.Tx
+	declare declared
 }
 
 // NewReader makes a reader.
@@ -52,6 +53,13 @@ func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer)
 		return Cold, nil
 	}
 	return Answered, nil
+}
+
+// Bulky says whether a read's keys hold a large collection: then the read may take long, and should not ride in an entry,
+// under the exclusive lock.
+func (r *Reader) Bulky(row *command.Command, db int, args [][]byte) bool {
+	r.declare.keys = r.declare.add(r.declare.keys[:0], row, db, args)
+	return r.engine.keys.AnyLarge(r.declare.keys)
 }
 
 // End gives the lock back.

@@ -109,8 +109,10 @@ func debugSleep(s *session, args [][]byte, w *resp.Writer) {
 	time.AfterFunc(pause, func() {
 		l.loop.Post(func() {
 			s.resume(func() {
-				s.server.slow.note(s, args, pause)
-				s.replyLate(e, func(w *resp.Writer) { w.Simple(reply.OK) })
+				s.took(e, args, pause)
+				w := s.writer()
+				w.Simple(reply.OK)
+				s.served(e, w)
 			})
 		})
 	})

@@ -56,6 +56,8 @@ type node struct {
 	diskBeyond  atomic.Bool  // and exceeded by more than evictions may take
 	eviction    eviction
 	expired     atomic.Int64 // keys that were removed because their time had come
+	latency     latencyMonitor
+	pause       pause
 }
 
 const (
@@ -100,7 +102,8 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	if n.lock, err = vfs.Default.Lock(filepath.Join(v.Dir, "LOCK")); err != nil {
 		return nil, fmt.Errorf("the data folder %s is in use by another server, or cannot be written: %w", v.Dir, err)
 	}
-	n.aof, err = aof.Open(aof.Options{Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: log, Fatal: fatal})
+	n.aof, err = aof.Open(aof.Options{Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: log, Fatal: fatal,
+		Synced: func(took time.Duration) { n.delayed(eventSync, took) }})
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@
 //	table.go     commands by name
 //	node.go      the data folder: log, stable store, shard
 //	upkeep.go    checkpoints, memory and expiry in the background
+//	timing.go    how long commands take, for INFO, slowlog.go and latency.go
+//	pause.go     CLIENT PAUSE
 //	cmd_*.go     the server's own commands, by family
 //
 // Whatever belongs to a loop or a session is touched on that loop's goroutine only; other goroutines post.
@@ -179,7 +181,7 @@ func (srv *Server) watchConfig() {
 	}, "proto-max-bulk-len", "client-query-buffer-limit", "requirepass")
 	srv.config.OnChange(func(_, new *config.Values) error { return checkMaxClients(new.MaxClients) }, "maxclients")
 	srv.config.OnChange(srv.reloadTLS, "tls-cert-file", "tls-key-file", "tls-key-file-pass", "tls-ca-cert-file", "tls-ca-cert-dir",
-		"tls-auth-clients", "tls-protocols", "tls-session-caching")
+		"tls-auth-clients", "tls-protocols", "tls-ciphers", "tls-ciphersuites", "tls-session-caching")
 }
 
 // reloadTLS has new connections get what the tls-* directives, and the files that they name, say now.
@@ -369,6 +371,7 @@ func (srv *Server) Wait() error {
 
 func (srv *Server) close(ctx context.Context, save bool) error {
 	var err error
+	srv.node.pause.end()
 	if srv.net != nil {
 		err = srv.net.Close(ctx)
 	}

@@ -72,7 +72,7 @@ func (d *Digest) mixValue(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry)
 			d.xorPair(m, appendPrinted(text[:0], score))
 		}
 	default:
-		d.mix(e.Value)
+		d.mix(tx.Whole(db, key, e))
 	}
 	if e.Expire != 0 {
 		d.xor([]byte("!!expire!!"))

@@ -14,7 +14,7 @@ func objectUnder(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) rdb.Obje
 	o := rdb.Object{Kind: e.Kind}
 	switch e.Kind {
 	case value.String:
-		o.String = e.Value
+		o.String = tx.Whole(db, key, e)
 	case value.List:
 		l := tx.List(db, key)
 		o.Len, o.Elements = l.Len(), elementsOf(l.From(0))

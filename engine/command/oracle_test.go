@@ -238,7 +238,7 @@ func (o *oracle) CompareKey(key string) {
 	now := time.Now().UnixMilli()
 	o.space.write(now, o.db, func(tx *keyspace.Tx) {
 		if e, found = tx.Peek(o.db, []byte(key)); found {
-			e.Value = bytes.Clone(e.Value)
+			e.Value = bytes.Clone(tx.Whole(o.db, []byte(key), e))
 		}
 	})
 	ttl := int64(-2)

@@ -43,7 +43,7 @@ func (s *sorting) lookup(tx *keyspace.Tx, p *sortPattern, element []byte) (v []b
 	s.key = append(append(append(s.key[:0], p.before...), element...), p.behind...)
 	if p.field == nil {
 		e, found := tx.Get(tx.DB(), s.key)
-		return e.Value, found && e.Kind == value.String
+		return tx.Whole(tx.DB(), s.key, e), found && e.Kind == value.String
 	}
 	if tx.Kind(tx.DB(), s.key) != value.Hash {
 		return nil, false

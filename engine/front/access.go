@@ -51,6 +51,9 @@ func (l *Loc) Final() bool { return l.slot == nil || l.slot.complete }
 // Item is the contents of the entry that Find found.
 func (f *Front) Item(l *Loc) Item { return f.arena.item(l.ref) }
 
+// Key is the key of the entry that Find found, as the arena has it.
+func (f *Front) Key(l *Loc) []byte { return f.arena.key(l.ref) }
+
 // Dirty says whether the entry that Find found differs from its stored form.
 func (f *Front) Dirty(l *Loc) bool { return tagOf(f.arena.meta(l.ref)) != Clean }
 

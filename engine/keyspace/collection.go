@@ -57,13 +57,26 @@ func (tx *Tx) putLong(l *front.Loc, db int, key []byte, e Entry) {
 	s.Write(0, e.Value)
 }
 
+// Lengthen stores the string under key in pieces from now on, which may become longer at small cost; an empty one if there
+// is none.
+func (tx *Tx) Lengthen(db int, key []byte) *collection.String {
+	tx.changes()
+	l, it, _ := tx.find(db, key)
+	e := entryOf(it)
+	if !e.Long() {
+		e.Value = bytes.Clone(e.Value)
+		tx.putLong(&l, db, key, e)
+	}
+	return tx.LongString(db, key)
+}
+
 // Whole is a string's bytes, be it stored in pieces or not. Where they are many and this is an event loop, a worker has to
 // do it: then the reply is not to be used.
 func (tx *Tx) Whole(db int, key []byte, e Entry) []byte {
 	if !e.Long() {
 		return e.Value
 	}
-	if tx.mode == Reading {
+	if !tx.mayWait() {
 		tx.cold = true
 		return nil
 	}
@@ -155,6 +168,7 @@ func (h *home) Root() ([]byte, value.Encoding) {
 
 // ResizeRoot implements collection.Home.
 func (h *home) ResizeRoot(n int, enc value.Encoding) []byte {
+	h.tx.changes()
 	f := h.tx.ks.front
 	l, _, live := h.find()
 	if !live {
@@ -180,6 +194,7 @@ func (h *home) failed(err error, n int) []byte {
 
 // Drop implements collection.Home.
 func (h *home) Drop() {
+	h.tx.changes()
 	if l, _, live := h.find(); live {
 		h.tx.remove(&l)
 	}
@@ -238,6 +253,9 @@ func (tx *Tx) grow(l *front.Loc, n int) ([]byte, error) {
 	return b, err
 }
 
+// readingNodes is how many nodes a read may look at on an event loop, under the shared lock: some 20 000 elements.
+const readingNodes = 256
+
 // findNode looks a node up; live says that it is there.
 func (h *home) findNode(id uint32) (l *front.Loc, it front.Item, live bool) {
 	ks := h.tx.ks
@@ -246,8 +264,8 @@ func (h *home) findNode(id uint32) (l *front.Loc, it front.Item, live bool) {
 		if l.Final() {
 			return l, it, false
 		}
-		if h.tx.mode == Reading {
-			h.tx.cold = true
+		if !h.tx.mayWait() {
+			h.tx.miss(l.Space, l.Key)
 			return l, it, false
 		}
 		if err := ks.loadLocked(l); err != nil {
@@ -273,6 +291,10 @@ func (h *home) Node(id uint32) []byte {
 		}
 		return node
 	}
+	if h.tx.nodesRead++; h.tx.nodesRead > readingNodes && h.tx.mode == Reading {
+		h.tx.cold = true // a worker goes on, holding no lock
+		return nil
+	}
 	l, it, live := h.findNode(id)
 	if !live {
 		if !h.tx.cold {
@@ -286,6 +308,7 @@ func (h *home) Node(id uint32) []byte {
 
 // ResizeNode implements collection.Home.
 func (h *home) ResizeNode(id uint32, n int) []byte {
+	h.tx.changes()
 	l, _, live := h.findNode(id)
 	if !live {
 		return h.failed(errNodeGone, n)
@@ -299,6 +322,7 @@ func (h *home) ResizeNode(id uint32, n int) []byte {
 
 // NewCollection implements collection.Home.
 func (h *home) NewCollection() uint64 {
+	h.tx.changes()
 	h.tx.ks.mu.collections++
 	h.collection = h.tx.ks.mu.collections
 	return h.collection
@@ -306,6 +330,7 @@ func (h *home) NewCollection() uint64 {
 
 // AddNode implements collection.Home.
 func (h *home) AddNode(id uint32, n int) []byte {
+	h.tx.changes()
 	ks := h.tx.ks
 	l := h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
 	if err := ks.front.Put(&l, front.Item{Value: emptyValue}, h.tx.fresh()); err != nil {
@@ -330,6 +355,7 @@ func (h *home) HasNode(id uint32) bool {
 
 // RemoveNode implements collection.Home.
 func (h *home) RemoveNode(id uint32) {
+	h.tx.changes()
 	l, _, live := h.findNode(id)
 	if !live {
 		h.tx.fail(errNodeGone)
@@ -367,6 +393,7 @@ func (tx *Tx) Copy(fromDB int, from []byte, toDB int, to []byte, expire int64) {
 
 // Move is Copy with the source's own time to live, and removes the source. Within a slot, nodes stay where they are.
 func (tx *Tx) Move(fromDB int, from []byte, toDB int, to []byte) {
+	tx.changes()
 	l, it, live := tx.find(fromDB, from)
 	if !live {
 		return

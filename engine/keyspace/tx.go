@@ -2,7 +2,6 @@ package keyspace
 
 import (
 	"bytes"
-	"unsafe"
 
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
@@ -31,6 +30,8 @@ const (
 	Riding
 	// Detached: on a worker, over copies of its keys or a view of all of them.
 	Detached
+	// Trying: under the shared lock, up to the first change, to see what is cold (WarmFor).
+	Trying
 )
 
 // Tx is one command's view of the key space, for reading or for writing.
@@ -59,6 +60,10 @@ type Tx struct {
 	opened opened   // collections, for reuse
 	nodes  *nodeCache
 	last   lastFound
+
+	missing []missed // Trying
+
+	nodesRead int // by the command under way
 }
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
@@ -72,6 +77,7 @@ func (tx *Tx) Again(mode Mode, db int) {
 	tx.mode, tx.db, tx.cold, tx.due, tx.counted = mode, db, false, false, 0
 	tx.opened.reset()
 	tx.last = lastFound{}
+	tx.nodesRead = 0
 }
 
 // Cold says that the command met a key that only the store may have: its reply is not to be used.
@@ -118,8 +124,9 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 	ks := tx.ks
 	f := ks.front
 	sp := ks.mu.dbs[db]
-	if tx.last.is(sp, key, f.Moves()) {
+	if tx.last.is(f, sp, key) {
 		l = tx.last.loc
+		l.Key = key
 	} else if l = f.Find(sp, Slot(key), ks.hash(key), key); l.Known() {
 		tx.last = lastFound{loc: l, moves: f.Moves()}
 	}
@@ -127,8 +134,8 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 		if l.Final() {
 			return l, it, false
 		}
-		if tx.mode == Reading {
-			tx.cold = true
+		if !tx.mayWait() {
+			tx.miss(l.Space, key)
 			return l, it, false
 		}
 		if err := ks.loadLocked(&l); err != nil {
@@ -161,9 +168,9 @@ type lastFound struct {
 	moves uint64 // front.Moves when it was found
 }
 
-// is says whether it is the place of key, which is the very slice that it was found by.
-func (x *lastFound) is(sp *front.Space, key []byte, moves uint64) bool {
-	return x.moves == moves && x.loc.Space == sp && len(x.loc.Key) == len(key) && unsafe.SliceData(x.loc.Key) == unsafe.SliceData(key)
+// is says whether it is the place of key.
+func (x *lastFound) is(f *front.Front, sp *front.Space, key []byte) bool {
+	return x.moves == f.Moves() && x.loc.Space == sp && x.loc.Known() && bytes.Equal(f.Key(&x.loc), key)
 }
 
 func entryOf(it front.Item) Entry {
@@ -198,6 +205,7 @@ func (tx *Tx) Peek(db int, key []byte) (Entry, bool) {
 }
 
 func (tx *Tx) remove(l *front.Loc) {
+	tx.changes()
 	tx.ks.abandonLocked(l)
 	if err := tx.ks.front.Remove(l, tx.fresh()); err != nil {
 		tx.fail(err)
@@ -207,6 +215,7 @@ func (tx *Tx) remove(l *front.Loc) {
 // Put stores a whole value under key, replacing what was there, with its time to live (0: none).
 // val may alias what Get returned.
 func (tx *Tx) Put(db int, key []byte, e Entry) {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if live {
 		tx.ks.abandonLocked(&l)
@@ -231,6 +240,7 @@ var emptyValue = []byte{}
 // time to live stay, the encoding becomes enc. The key must exist and hold a string. The slice is valid until the
 // next call on the transaction. Cost is in proportion to the change where the memory allows it.
 func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if !live {
 		return make([]byte, n) // not reached by a handler that has looked
@@ -245,6 +255,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 
 // SetExpire sets the time to live of an existing key (0: none) and says whether the key existed.
 func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
+	tx.changes()
 	l, it, live := tx.find(db, key)
 	if !live {
 		return false
@@ -279,6 +290,7 @@ func (tx *Tx) Len(db int) int64 {
 
 // Flush removes every key of db and returns how many there were. The memory is freed in the background.
 func (tx *Tx) Flush(db int) int64 {
+	tx.changes()
 	ks := tx.ks
 	sp := ks.mu.dbs[db]
 	n := sp.Len()
@@ -293,6 +305,7 @@ func (tx *Tx) Flush(db int) int64 {
 
 // Swap exchanges the data bases a and b.
 func (tx *Tx) Swap(a, b int) {
+	tx.changes()
 	dbs := &tx.ks.mu.dbs
 	dbs[a], dbs[b] = dbs[b], dbs[a]
 }

@@ -102,7 +102,7 @@ var inertTable = []struct {
 		{"acllog-max-len", "128", Mutable, size, nil},
 		{"acl-pubsub-default", "resetchannels", Mutable, text(words("allchannels", "resetchannels")), nil},
 	}},
-	{"Larder does not measure this", []inertRow{
+	{"histograms of commands are always kept, and INFO has no percentiles", []inertRow{
 		{"latency-tracking", "yes", Mutable, bools, nil},
 		{"latency-tracking-info-percentiles", "50 99 99.9", Mutable, text(textList{checkPercentiles}), nil},
 	}},

@@ -18,6 +18,7 @@ type batch struct {
 	out      resp.Writer
 	err      error
 	complete func() // posts to the loop; made once
+	lane     bool   // it is the loop's lane's
 }
 
 // note says whose a call is.
@@ -26,8 +27,9 @@ type note struct {
 	entry   *entry
 	resp3   bool
 	failed  bool
-	silent  bool // the reply is not wanted (CLIENT REPLY)
-	end     int  // where the reply ends in out
+	silent  bool       // the reply is not wanted (CLIENT REPLY)
+	end     int        // where the reply ends in out
+	exec    *execution // the transaction that the call is, or nil
 }
 
 // Bounds of a batch: at this size it is sealed in the middle of a turn, or sessions wait.
@@ -49,11 +51,17 @@ func newBatch(l *loop) *batch {
 func (b *batch) Begin(i int) reply.Writer {
 	b.out.RESP3 = b.notes[i].resp3
 	b.out.ResetErrors()
+	if x := b.notes[i].exec; x != nil {
+		return x.begin(&b.out)
+	}
 	return &b.out
 }
 
 // End implements engine.Replies.
 func (b *batch) End(i int) {
+	if x := b.notes[i].exec; x != nil {
+		x.out.finish()
+	}
 	b.notes[i].end = len(b.out.Buf)
 	if b.out.Errors() > 0 {
 		b.notes[i].failed = true

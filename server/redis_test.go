@@ -271,14 +271,14 @@ func metadata(v any, into map[string]any) {
 
 // elsewhere are Redis's commands that Larder does not have. What is here and exists must go.
 var elsewhere = strings.Fields(`
-	acl asking blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin cluster discard eval eval_ro evalsha
-	evalsha_ro exec failover fcall fcall_ro function geoadd geodist geohash geopos georadius georadius_ro
+	acl asking blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin cluster eval eval_ro evalsha
+	evalsha_ro failover fcall fcall_ro function geoadd geodist geohash geopos georadius georadius_ro
 	georadiusbymember georadiusbymember_ro geosearch geosearchstore hdel hexists hget hgetall hincrby hincrbyfloat hkeys
 	hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals lindex linsert llen lmove lmpop lpop lpos lpush lpushx
-	lrange lrem lset ltrim migrate module monitor multi pfadd pfcount pfdebug pfmerge pfselftest psubscribe psync
+	lrange lrem lset ltrim migrate module monitor pfadd pfcount pfdebug pfmerge pfselftest psubscribe psync
 	publish pubsub punsubscribe readonly readwrite replconf restore-asking rpop rpoplpush rpush rpushx sadd scard script
 	sdiff sdiffstore sinter sintercard sinterstore sismember smembers smismember smove sort sort_ro spop spublish
-	srandmember srem sscan ssubscribe subscribe sunion sunionstore sunsubscribe sync unsubscribe unwatch watch xack
+	srandmember srem sscan ssubscribe subscribe sunion sunionstore sunsubscribe sync unsubscribe xack
 	xadd xautoclaim xclaim xdel xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim zadd zcard
 	zcount zdiff zdiffstore zincrby zinter zintercard zinterstore zlexcount zmpop zmscore zpopmax zpopmin zrandmember
 	zrange zrangebylex zrangebyscore zrangestore zrank zrem zremrangebylex zremrangebyrank zremrangebyscore zrevrange

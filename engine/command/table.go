@@ -24,6 +24,7 @@ func families() [][]Command {
 		debugCommands,
 		stringCommands,
 		bitmapCommands,
+		transactionCommands,
 	}
 }
 
@@ -38,6 +39,7 @@ func init() {
 		rows = append(rows, f...)
 	}
 	index = newNameIndex(rows)
+	execRow = Lookup([]byte(internal + "EXEC"))
 }
 
 // Table is all rows. Lookup points into it.

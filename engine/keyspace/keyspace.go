@@ -59,6 +59,7 @@ type Keyspace struct {
 	clock   atomic.Int64  // greatest time stamp applied, Unix milliseconds
 	recency atomic.Uint32 // local clock of recency, seconds
 	fills   fills
+	watched atomic.Pointer[Observer]
 	due     dueScan
 	evicted atomic.Int64
 	stored  atomic.Int64

@@ -44,6 +44,7 @@ type Tx struct {
 	now     int64
 	rnd     uint64
 	own     uint64 // what reads that ride along draw from
+	term    uint64
 	lfu     bool
 	noTouch bool // reads do not count as uses
 
@@ -81,6 +82,15 @@ func (tx *Tx) LFUPolicy() bool { return tx.lfu }
 
 // SetNoTouch says whether reads do not count as uses of their keys (CLIENT NO-TOUCH), until the next Begin.
 func (tx *Tx) SetNoTouch(on bool) { tx.noTouch = on }
+
+// SetTerm notes the term of the entry that is applied, until the next Begin.
+func (tx *Tx) SetTerm(term uint64) { tx.term = term }
+
+// Term is the term of the entry that is applied, 0 outside of Apply.
+func (tx *Tx) Term() uint64 { return tx.term }
+
+// Mode is where the transaction runs.
+func (tx *Tx) Mode() Mode { return tx.mode }
 
 // Now is the transaction's time, Unix milliseconds.
 func (tx *Tx) Now() int64 { return tx.now }
@@ -142,6 +152,7 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 			tx.due = true
 		case Writing:
 			tx.remove(&l)
+			tx.reaped(db, key)
 		}
 		return l, it, false
 	}
@@ -197,6 +208,7 @@ func (tx *Tx) Put(db int, key []byte, e Entry) {
 	if err := tx.ks.front.Put(&l, it, tx.ks.recency.Load()); err != nil {
 		tx.fail(err)
 	}
+	tx.touched(db, key)
 }
 
 var emptyValue = []byte{}
@@ -214,6 +226,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 		tx.fail(err)
 		return make([]byte, n)
 	}
+	tx.touched(db, key)
 	return b
 }
 
@@ -223,6 +236,7 @@ func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
 	if !live {
 		return false
 	}
+	tx.touched(db, key)
 	if it.Expire == at {
 		return true
 	}
@@ -238,6 +252,7 @@ func (tx *Tx) Delete(db int, key []byte) bool {
 	l, _, live := tx.find(db, key)
 	if live {
 		tx.remove(&l)
+		tx.touched(db, key)
 	}
 	return live
 }
@@ -259,6 +274,7 @@ func (tx *Tx) Flush(db int) int64 {
 	if n == 0 {
 		return 0 // its number stays, and nothing has to be dropped: FLUSHALL meets fifteen of these
 	}
+	tx.flushing(db)
 	ks.front.DropSpace(sp)
 	ks.mu.dropped = append(ks.mu.dropped, sp.Number)
 	ks.mu.dbs[db] = ks.newSpace(nil, 0)
@@ -267,6 +283,7 @@ func (tx *Tx) Flush(db int) int64 {
 
 // Swap exchanges the data bases a and b.
 func (tx *Tx) Swap(a, b int) {
+	tx.swapping(a, b)
 	dbs := &tx.ks.mu.dbs
 	dbs[a], dbs[b] = dbs[b], dbs[a]
 }

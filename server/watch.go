@@ -186,6 +186,7 @@ func (r *watches) Swapping(a, b int, look keyspace.Look) {
 	}
 }
 
+// swapped notes what a SWAPDB means for a watched key: whether it was there before, and is there now, or due.
 func (w *watcher) swapped(x *watch, before, after, due bool) {
 	switch {
 	case !before && !after:

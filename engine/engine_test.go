@@ -14,6 +14,7 @@ import (
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
 	"github.com/larder-db/larder/engine/store"
+	"github.com/larder-db/larder/race"
 )
 
 // script records replies as text, one line for each part.
@@ -31,6 +32,8 @@ func (s *script) NullArray()                   { s.add("*-1") }
 func (s *script) Bool(b bool)                  { s.add("#%t", b) }
 func (s *script) Array(n int)                  { s.add("*%d", n) }
 func (s *script) Map(n int)                    { s.add("%%%d", n) }
+func (s *script) Pairs(n int)                  { s.add("*%d pairs", n) }
+func (s *script) Pair()                        {}
 func (s *script) Set(n int)                    { s.add("~%d", n) }
 func (s *script) Verbatim(format, text string) { s.add("=%s:%s", format, text) }
 func (s *script) Begin(int) reply.Writer       { return s }
@@ -128,7 +131,7 @@ func (e *testEngine) close() {
 // digest is a fingerprint of all that can be observed of the data, whatever the order of keys, and their number.
 func digest(t testing.TB, e *Engine) (sum [2]uint64) {
 	t.Helper()
-	err := e.Keys().Each(func(db int, key []byte, x keyspace.Entry) error {
+	err := e.Keys().Each(func(_ *keyspace.Tx, db int, key []byte, x keyspace.Entry) error {
 		h := fnv.New64a()
 		var head [32]byte
 		head[0], head[1], head[2] = byte(db), byte(x.Kind), byte(x.Enc)
@@ -222,17 +225,17 @@ func TestTimeGoesForwardOnly(t *testing.T) {
 func TestLargeStringsGrowInPlace(t *testing.T) {
 	fs := vfs.NewMem()
 	e := openTest(t, fs)
-	const size = 64 << 20 / raceFactor
+	const size = 64 << 20 / race.Factor
 	e.want(fmt.Sprint(":", size), "SETRANGE", "s", fmt.Sprint(size-1), "x")
 	live := e.Keys().Stats().Live
-	for i := range 20_000 / raceFactor { // so many copies of 64 MB would take minutes
+	for i := range 20_000 / race.Factor { // so many copies of 64 MB would take minutes
 		e.do("APPEND", "s", "0123456789")
 		e.do("SETRANGE", "s", fmt.Sprint(i*300), "y")
 	}
 	if grown := e.Keys().Stats().Live - live; grown > 1<<20 {
 		t.Fatalf("200 kB more take up %d bytes more", grown)
 	}
-	e.want(fmt.Sprint(":", size+200_000/raceFactor), "STRLEN", "s")
+	e.want(fmt.Sprint(":", size+200_000/race.Factor), "STRLEN", "s")
 	before := digest(t, e.Engine)
 	e.commit()
 	e.chill()

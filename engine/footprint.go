@@ -77,7 +77,7 @@ func (f *Footprint) all() { f.Cells, f.All = nil, true }
 
 // known is the keys that a command names, and whether it can change no others.
 func (d *declared) known(row *command.Command, args [][]byte) (keys []keyspace.Key, known bool) {
-	if row.Flags&command.TouchesAll != 0 {
+	if row.Flags&command.TouchesAll != 0 || row.Flags&command.MovableKeys != 0 && len(row.Keys) == 0 {
 		return nil, false
 	}
 	for i := range row.Keys {

@@ -7,6 +7,10 @@ import (
 	"github.com/larder-db/larder/engine/command"
 )
 
+// Exact says whether a logged command does elsewhere what it did here. What SPOP removes is drawn from the entry's seed and
+// by the order of the set's members, which the log alone does not tell: elsewhere as many members go, but other ones.
+func Exact(args [][]byte) bool { return !bytes.EqualFold(args[0], []byte("SPOP")) }
+
 // PortableCommand is a command for a Redis.
 type PortableCommand struct {
 	DB   int // that has to be selected; -1: any
@@ -46,9 +50,11 @@ func Portable(db int, args [][]byte, clock, now int64, term uint64) (out []Porta
 // live relative to the entry's clock become absolute, and Larder's own commands become Redis's. A command that has no
 // counterpart gives none.
 //
-// What it cannot say: a key that was due when a command met it is deleted there by that command itself, since its
-// absolute deadline has passed by then; but a deadline that lies between the entry's clock and the time of the replay
-// hides the key from the commands that followed.
+// Read at the times at which they were applied, the commands do what they did. Read later, a deadline that lies between the
+// entry's clock and the time of reading hides the key from the commands that followed: one that was then renewed, kept
+// (PERSIST) or copied is lost, and what was added to it begins anew. To say otherwise takes the state, not the log alone:
+// whether EXPIRE GT or SET KEEPTTL change a deadline depends on it, and the log begins behind a checkpoint. For the same
+// reason SPOP is passed on as it is: another server removes as many members, drawn anew.
 func portable(args [][]byte, clock int64) [][][]byte {
 	name := string(bytes.ToUpper(args[0]))
 	switch name {

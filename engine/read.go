@@ -65,6 +65,6 @@ func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64
 	var d declared
 	row = row.Resolve(args)
 	keys := d.add(nil, row, db, args)
-	all := row.Flags&command.LongRead != 0 && len(keys) == 0
+	all := row.Flags&command.LongRead != 0 && len(row.Keys) == 0
 	return e.keys.Detach(keys, all, db, now, seed, lfu, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/race"
 )
 
 // generator makes entries of random commands.
@@ -323,7 +324,7 @@ func (w *twins) expire() {
 func TestTwins(t *testing.T) {
 	for seed := range uint64(3) {
 		w := newTwins(t, seed, []int{3000, 60, 800}[seed])
-		for i := range 120 / raceFactor {
+		for i := range 120 / race.Factor {
 			for range w.g.r.IntN(40) {
 				w.apply()
 			}
@@ -342,7 +343,7 @@ func TestTwins(t *testing.T) {
 func (w *twins) compareReads() {
 	w.troubled.chill()
 	var keys [keyspace.Databases][]string
-	err := w.plain.Keys().Each(func(db int, key []byte, _ keyspace.Entry) error {
+	err := w.plain.Keys().Each(func(_ *keyspace.Tx, db int, key []byte, _ keyspace.Entry) error {
 		keys[db] = append(keys[db], string(key))
 		return nil
 	})

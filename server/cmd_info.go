@@ -119,9 +119,9 @@ func (s infoSection) isMeant(word string) bool {
 func (srv *Server) loopTotals() loopTotals {
 	t := loopTotals{stats: make([]commandStat, len(srv.table.names))}
 	for _, l := range ask(srv, (*loop).copyFigures) {
-		for i, c := range l.stats {
-			t.stats[i].add(c)
-			t.calls += c.calls
+		for i := range l.stats {
+			t.stats[i].add(&l.stats[i])
+			t.calls += l.stats[i].calls
 		}
 		t.hits += l.hits
 		t.misses += l.misses
@@ -137,13 +137,6 @@ func (l *loop) copyFigures() loopTotals {
 		stats: slices.Clone(l.stats), hits: l.figures.hits, misses: l.figures.misses,
 		perSecond: l.figures.rate.perSecond(), sessions: len(l.sessions),
 	}
-}
-
-func (c *commandStat) add(d commandStat) {
-	c.calls += d.calls
-	c.failed += d.failed
-	c.rejected += d.rejected
-	c.micros += d.micros
 }
 
 // infoText collects lines.
@@ -228,9 +221,9 @@ func infoClients(f *figures, b *infoText) {
 	b.int("blocked_clients", 0)
 	b.int("tracking_clients", 0)
 	clients, keys := f.server.node.watches.figures()
-	b.int("watching_clients", int64(clients))
+	b.int("larder_watching_clients", int64(clients))
 	b.int("clients_in_timeout_table", 0)
-	b.int("total_watched_keys", int64(keys))
+	b.int("larder_watched_keys", int64(keys))
 }
 
 func infoMemory(f *figures, b *infoText) {
@@ -372,16 +365,23 @@ type cpuTime struct {
 	seconds float64
 }
 
-// infoCommandStats shows what was called. How long calls take is not measured, since a clock read costs as much as a
-// fast command: usec is always 0.
+// infoCommandStats shows what was called and how long it took; see timing.go.
 func infoCommandStats(f *figures, b *infoText) {
 	for id, c := range f.loops.stats {
 		if c == (commandStat{}) {
 			continue
 		}
 		fmt.Fprintf(b, "cmdstat_%s:calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d\r\n",
-			f.server.table.names[id], c.calls, c.micros, ratio(int64(c.micros), int64(c.calls)), c.rejected, c.failed)
+			f.server.table.names[id], c.calls, c.spent.Microseconds(), perCall(&c), c.rejected, c.failed)
 	}
+}
+
+// perCall is what a call took on average, microseconds.
+func perCall(c *commandStat) float64 {
+	if c.calls == 0 {
+		return 0
+	}
+	return float64(c.spent) / 1000 / float64(c.calls)
 }
 
 func infoErrorStats(f *figures, b *infoText) {

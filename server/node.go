@@ -55,6 +55,8 @@ type node struct {
 	hold        atomic.Bool  // writes wait for room in memory
 	diskFull    atomic.Bool  // maxdisk is reached
 	expired     atomic.Int64 // keys that were removed because their time had come
+	latency     latencyMonitor
+	pause       pause
 }
 
 const (
@@ -98,7 +100,8 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	if n.lock, err = vfs.Default.Lock(filepath.Join(v.Dir, "LOCK")); err != nil {
 		return nil, fmt.Errorf("the data folder %s is in use by another server, or cannot be written: %w", v.Dir, err)
 	}
-	n.aof, err = aof.Open(aof.Options{Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: log, Fatal: fatal})
+	n.aof, err = aof.Open(aof.Options{Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: log, Fatal: fatal,
+		Synced: func(took time.Duration) { n.delayed(eventSync, took) }})
 	if err != nil {
 		return nil, err
 	}

@@ -111,6 +111,37 @@ CLIENT SETNAME
 CLIENT SETNAME a b
 CLIENT GETREDIR
 CLIENT TRACKINGINFO
+CLIENT CACHING
+CLIENT CACHING yes
+CLIENT CACHING maybe
+CLIENT TRACKING
+CLIENT TRACKING off
+CLIENT TRACKING maybe
+CLIENT TRACKING off maybe
+CLIENT UNBLOCK
+CLIENT UNBLOCK x
+CLIENT UNBLOCK x maybe
+CLIENT UNBLOCK 99999
+CLIENT UNBLOCK 99999 timeout
+CLIENT UNBLOCK 99999 ERROR
+CLIENT UNBLOCK 99999 error x
+CLIENT PAUSE
+CLIENT PAUSE x
+CLIENT PAUSE x maybe
+CLIENT PAUSE -1
+CLIENT PAUSE 1 maybe
+CLIENT PAUSE 1 write x
+CLIENT PAUSE 99999999999999999999
+CLIENT PAUSE 0
+CLIENT PAUSE 1
+CLIENT PAUSE 20 all
+CLIENT UNPAUSE
+CLIENT PAUSE 100000 WRITE
+CLIENT PAUSE 1 write
+GET a
+CLIENT UNPAUSE
+CLIENT UNPAUSE x
+SET a 1
 CLIENT NO-EVICT on
 CLIENT NO-EVICT OFF
 CLIENT NO-EVICT maybe
@@ -273,17 +304,10 @@ func metadata(v any, into map[string]any) {
 var elsewhere = strings.Fields(`
 	acl asking blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin cluster eval eval_ro evalsha
 	evalsha_ro failover fcall fcall_ro function geoadd geodist geohash geopos georadius georadius_ro
-	georadiusbymember georadiusbymember_ro geosearch geosearchstore hdel hexists hget hgetall hincrby hincrbyfloat hkeys
-	hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals lindex linsert llen lmove lmpop lpop lpos lpush lpushx
-	lrange lrem lset ltrim migrate module monitor pfadd pfcount pfdebug pfmerge pfselftest psubscribe psync
-	publish pubsub punsubscribe readonly readwrite replconf restore-asking rpop rpoplpush rpush rpushx sadd scard script
-	sdiff sdiffstore sinter sintercard sinterstore sismember smembers smismember smove sort sort_ro spop spublish
-	srandmember srem sscan ssubscribe subscribe sunion sunionstore sunsubscribe sync unsubscribe xack
-	xadd xautoclaim xclaim xdel xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim zadd zcard
-	zcount zdiff zdiffstore zincrby zinter zintercard zinterstore zlexcount zmpop zmscore zpopmax zpopmin zrandmember
-	zrange zrangebylex zrangebyscore zrangestore zrank zrem zremrangebylex zremrangebyrank zremrangebyscore zrevrange
-	zrevrangebylex zrevrangebyscore zrevrank zscan zscore zunion zunionstore client|caching client|pause client|tracking
-	client|unblock client|unpause`)
+	georadiusbymember georadiusbymember_ro geosearch geosearchstore migrate module monitor pfadd pfcount pfdebug
+	pfmerge pfselftest psubscribe psync publish pubsub punsubscribe readonly readwrite replconf restore-asking script
+	spublish ssubscribe subscribe sunsubscribe sync unsubscribe xack xadd xautoclaim xclaim xdel xgroup
+	xinfo xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim`)
 
 // ahead are commands of later versions of Redis.
 var ahead = strings.Fields("client|no-touch client|setinfo")

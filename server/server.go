@@ -114,7 +114,7 @@ func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, 
 		return nil, err
 	}
 	srv.runID = fmt.Sprintf("%016x%016x%08x", randomID(), randomID(), uint32(randomID()))
-	srv.table = newCommandTable(renames(v.RenameCommands))
+	srv.table = newCommandTable(renames(v.RenameCommands), srv.thresholds)
 	srv.expireRow = command.Lookup([]byte(expireCommand))
 	srv.expireEntry = srv.table.byRow[srv.expireRow]
 	srv.setPolicies(v)
@@ -146,6 +146,16 @@ func (srv *Server) setPolicies(v *config.Values) {
 	srv.always.Store(v.AppendFsync == config.FsyncAlways)
 	p := v.MaxMemoryPolicy
 	srv.lfu.Store(p == config.AllKeysLFU || p == config.VolatileLFU)
+}
+
+// thresholds are what OBJECT ENCODING goes by.
+func (srv *Server) thresholds() command.Thresholds {
+	v := srv.config.Load()
+	return command.Thresholds{
+		HashEntries: v.HashMaxListpackEntries, HashValue: v.HashMaxListpackValue,
+		ZSetEntries: v.ZSetMaxListpackEntries, ZSetValue: v.ZSetMaxListpackValue,
+		SetIntegers: v.SetMaxIntsetEntries,
+	}
 }
 
 func (srv *Server) lfuPolicy() bool { return srv.lfu.Load() }
@@ -181,7 +191,7 @@ func (srv *Server) watchConfig() {
 	srv.config.OnChange(func(_, new *config.Values) error { return checkOverflow(new) }, "overflow")
 	srv.config.OnChange(func(_, new *config.Values) error { return checkMaxClients(new.MaxClients) }, "maxclients")
 	srv.config.OnChange(srv.reloadTLS, "tls-cert-file", "tls-key-file", "tls-key-file-pass", "tls-ca-cert-file", "tls-ca-cert-dir",
-		"tls-auth-clients", "tls-protocols", "tls-session-caching")
+		"tls-auth-clients", "tls-protocols", "tls-ciphers", "tls-ciphersuites", "tls-session-caching")
 }
 
 // reloadTLS has new connections get what the tls-* directives, and the files that they name, say now.
@@ -371,6 +381,7 @@ func (srv *Server) Wait() error {
 
 func (srv *Server) close(ctx context.Context, save bool) error {
 	var err error
+	srv.node.pause.end()
 	if srv.net != nil {
 		err = srv.net.Close(ctx)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"strings"
+	"time"
 
 	"github.com/larder-db/larder/engine"
 	"github.com/larder-db/larder/engine/command"
@@ -98,6 +99,7 @@ type step struct {
 	resp3    bool // the protocol of its reply
 	failed   bool
 	from, to int // data: where its reply stands
+	took     time.Duration
 }
 
 // newExecution takes the session's transaction over.
@@ -141,6 +143,9 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 	case m.broken:
 		s.discard()
 		return s.answerError(e, "EXECABORT Transaction discarded because of previous errors.")
+	case s.server.node.pause.holds(&command.Command{Flags: m.flags}):
+		s.loop.endRead()
+		return s.postpone()
 	case m.flags&command.Write != 0:
 		if why := s.server.node.refuse(&command.Command{Flags: m.flags}); why != "" {
 			return s.reject(e, why)
@@ -224,14 +229,15 @@ func (x *execution) ride(b *batch) {
 // partsWriter writes the reply of a transaction and notes where that of each command stands.
 type partsWriter struct {
 	*resp.Writer
-	x     *execution
-	start int
-	at    int // the step whose reply is being written; -1: none
+	x      *execution
+	start  int
+	at     int           // the step whose reply is being written; -1: none
+	lapped time.Duration // when it began
 }
 
 // begin gives the writer of the reply.
 func (x *execution) begin(w *resp.Writer) *partsWriter {
-	x.out.Writer, x.out.start, x.out.at = w, len(w.Buf), -1
+	x.out.Writer, x.out.start, x.out.at, x.out.lapped = w, len(w.Buf), -1, reading()
 	return &x.out
 }
 
@@ -252,6 +258,9 @@ func (p *partsWriter) finish() {
 	}
 	s := &p.x.steps[p.at]
 	s.to = len(p.Buf) - p.start
+	now := reading()
+	s.took = now - p.lapped
+	p.lapped = now
 	if s.failed = p.Errors() > 0; s.failed {
 		p.x.session.server.errors.count(p.ErrorCode())
 	}
@@ -267,7 +276,7 @@ func (x *execution) answered(l *loop, reply []byte, failed bool) {
 	if x.ran() && !failed {
 		for i := range x.steps {
 			if step := &x.steps[i]; step.data {
-				step.count(l, reply)
+				step.count(s, reply)
 			}
 		}
 	}
@@ -292,13 +301,15 @@ func (x *execution) answered(l *loop, reply []byte, failed bool) {
 }
 
 // count notes what became of a data command.
-func (s *step) count(l *loop, reply []byte) {
-	l.stats[s.entry.id].calls++
-	if s.failed {
-		l.stats[s.entry.id].failed++
+func (p *step) count(s *session, reply []byte) {
+	stat := &s.loop.stats[p.entry.id]
+	stat.calls++
+	if p.failed {
+		stat.failed++
 	}
-	if s.entry.looksUp {
-		l.lookedUp(reply[s.from:s.to])
+	s.took(p.entry, p.args, p.took)
+	if p.entry.looksUp {
+		s.loop.lookedUp(reply[p.from:p.to])
 	}
 }
 
@@ -329,8 +340,10 @@ func (s *session) play() {
 	s.client.lastCommand = step.entry
 	s.client.skipNext = x.silent
 	w := s.writer()
+	s.begun = reading()
 	step.entry.server.Run(s, step.args, w)
 	if !s.busy {
+		s.took(step.entry, step.args, reading()-s.begun)
 		s.served(step.entry, w)
 	}
 }

@@ -191,6 +191,7 @@ func (n *node) runCheckpoint(begun time.Time) error {
 	}
 	took := c.mu.lastTook
 	c.mu.Unlock()
+	n.delayed(eventCheckpoint, took)
 	if failed := c.failing.Swap(err != nil); failed && err == nil {
 		n.log.Info("checkpoints succeed again: writes are taken", "index", writes, "took", took)
 	}
@@ -270,9 +271,10 @@ func (n *node) expireKeys(ctx context.Context) {
 			return
 		case <-look.C:
 		}
-		if !n.group.CanRead() || n.checkpoints.expireOff.Load() {
+		if !n.group.CanRead() || n.checkpoints.expireOff.Load() || n.pause.what.Load() != pausedNothing {
 			continue
 		}
+		begun, any := reading(), false
 		for ctx.Err() == nil {
 			keys, err := n.engine.Keys().Due(n.group.Now(), expireKeys, expireSegments)
 			if err != nil {
@@ -282,12 +284,16 @@ func (n *node) expireKeys(ctx context.Context) {
 			if len(keys) == 0 {
 				break
 			}
+			any = true
 			if err := n.proposeExpiry(ctx, row, keys); err != nil {
 				break
 			}
 			if len(keys) < expireKeys {
 				break
 			}
+		}
+		if any {
+			n.delayed(eventExpireCycle, reading()-begun)
 		}
 	}
 }

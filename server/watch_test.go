@@ -128,7 +128,7 @@ func TestWhoLeavesWatchesNothing(t *testing.T) {
 	a.must("WATCH a b", "+OK\r\n")
 	b.must("WATCH a", "+OK\r\n")
 	watched(2)
-	if info := b.do("INFO", "clients"); !strings.Contains(info, "watching_clients:2\r\n") || !strings.Contains(info, "total_watched_keys:3\r\n") {
+	if info := b.do("INFO", "clients"); !strings.Contains(info, "larder_watching_clients:2\r\n") || !strings.Contains(info, "larder_watched_keys:3\r\n") {
 		t.Errorf("%s", info)
 	}
 	a.must("RESET", "+RESET\r\n")

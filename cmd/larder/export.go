@@ -9,34 +9,39 @@ import (
 	"github.com/larder-db/larder/engine"
 )
 
-// exporter knows what an export has come to.
+// exporter writes commands as RESP: what they did when they were applied, told so that a Redis which gets them at another
+// time ends up with the same data.
 type exporter struct {
-	selected int   // data base; -1: not known
+	w        io.Writer
+	selected int   // data base, -1: none yet
 	now      int64 // greatest clock of an entry
+	inexact  int   // commands that the log does not tell all of
 }
 
-// export writes an entry's commands as RESP: what they did when they were applied, told so that a Redis which gets
-// them at another time ends up with the same data.
-func (e *exporter) export(w io.Writer, l *raft.Log) error {
+// entry writes an entry's commands.
+func (x *exporter) entry(l *raft.Log) error {
 	h, rest, err := engine.DecodeHeader(l.Data)
 	if err != nil {
 		return err
 	}
-	e.now = max(e.now, h.Clock)
+	x.now = max(x.now, h.Clock)
 	for len(rest) > 0 {
 		var db int
 		var args [][]byte
 		if db, args, rest, err = engine.NextCommand(rest, nil); err != nil {
 			return err
 		}
-		for _, command := range engine.Portable(db, args, h.Clock, e.now, l.Term) {
-			if db := command.DB; db >= 0 && e.selected != db {
-				if err := writeCommand(w, [][]byte{[]byte("SELECT"), []byte(strconv.Itoa(db))}); err != nil {
+		for _, command := range engine.Portable(db, args, h.Clock, x.now, l.Term) {
+			if !engine.Exact(command.Args) {
+				x.inexact++
+			}
+			if db := command.DB; db >= 0 && x.selected != db {
+				if err := writeCommand(x.w, [][]byte{[]byte("SELECT"), []byte(strconv.Itoa(db))}); err != nil {
 					return err
 				}
-				e.selected = db
+				x.selected = db
 			}
-			if err := writeCommand(w, command.Args); err != nil {
+			if err := writeCommand(x.w, command.Args); err != nil {
 				return err
 			}
 		}

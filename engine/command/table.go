@@ -25,6 +25,14 @@ func families() [][]Command {
 		stringCommands,
 		bitmapCommands,
 		transactionCommands,
+		hashCommands,
+		listCommands,
+		sortCommands,
+		setCommands,
+		zsetCommands,
+		zsetRangeCommands,
+		zsetPopCommands,
+		zsetAlgebraCommands,
 	}
 }
 

@@ -74,7 +74,7 @@ func (f *Front) evictFrom(si int32, now uint32) {
 			continue
 		}
 		key := f.arena.key(r)
-		l := Loc{Space: sp, Slot: seg.slot, Hash: f.hash(key), Key: key, slot: sp.slotFor(seg.slot), seg: si, cell: int32(i), ref: r}
+		l := Loc{Space: sp, Slot: seg.slot, Hash: f.hash(sp, key), Key: key, slot: sp.slotFor(seg.slot), seg: si, cell: int32(i), ref: r}
 		if whatOf(m) == whatEntry {
 			f.setComplete(sp, l.slot, false)
 		}
@@ -114,10 +114,7 @@ func (f *Front) freeSome(sp *Space, most int) bool {
 		if s == nil || s.seg == -1 {
 			continue
 		}
-		list := []int32{s.seg}
-		if s.seg < -1 {
-			list = sp.multi[-s.seg-2]
-		}
+		list := sp.list(s)
 		for len(list) > 0 && most > 0 {
 			si := list[len(list)-1]
 			list = list[:len(list)-1]
@@ -134,6 +131,7 @@ func (f *Front) freeSome(sp *Space, most int) bool {
 }
 
 func (f *Front) freeSegment(si int32) {
+	f.moves++
 	seg := &f.segments[si]
 	if seg.table != 0 {
 		for _, c := range f.cells(seg) {
@@ -155,7 +153,7 @@ func (f *Front) freeSegment(si int32) {
 // checkpoint may be under way.
 func (f *Front) Clear() {
 	for _, sp := range f.spaces {
-		if sp != nil && !sp.dead {
+		if sp != nil && !sp.dead && !sp.nodes {
 			f.DropSpace(sp)
 		}
 	}

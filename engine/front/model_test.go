@@ -119,7 +119,7 @@ func (m *model) must(err error) {
 
 func (m *model) find(s *modelSpace, key string) Loc {
 	k := []byte(key)
-	return m.f.Find(s.sp, modelSlot(k), m.f.hash(k), k)
+	return m.f.Find(s.sp, modelSlot(k), m.f.hash(s.sp, k), k)
 }
 
 // warm is find after a fill where only the store may have the key.

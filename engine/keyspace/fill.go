@@ -11,6 +11,7 @@ import (
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/engine/value/collection"
 )
 
 // A fill brings a cold key from the store into the front. It may never overwrite news, nor enter what has become old
@@ -70,9 +71,10 @@ func (f *fills) close() {
 
 // start begins the fetch of a key, or joins the one under way.
 func (ks *Keyspace) start(sp *front.Space, key []byte, stored uint32) *fill {
-	k := fillKey{space: sp, slot: Slot(key)}
+	slot, hash := ks.front.Place(sp, key)
+	k := fillKey{space: sp, slot: slot}
 	if k.whole = ks.roomForSlot(stored); !k.whole {
-		k.hash = ks.hash(key)
+		k.hash = hash
 	}
 	f := &ks.fills
 	f.mu.Lock()
@@ -193,12 +195,26 @@ func (ks *Keyspace) enterLocked(l *front.Loc, record []byte, found bool) error {
 			return err
 		}
 	}
+	if l.Space.OfNodes() {
+		if ks.deadLocked(l.Hash) {
+			return nil
+		}
+		if found {
+			if err := collection.CheckNode(it.Value); err != nil {
+				return err
+			}
+		}
+	} else if it.Kind > value.String || it.Enc == value.Large {
+		if err := collection.CheckRoot(it.Value, it.Enc); err != nil {
+			return err
+		}
+	}
 	return ks.front.Fill(l, it, ks.recency.Load())
 }
 
 // fetchKey fills one key.
 func (ks *Keyspace) fetchKey(sp *front.Space, key []byte) error {
-	slot, hash := Slot(key), ks.hash(key)
+	slot, hash := ks.front.Place(sp, key)
 	for range attempts {
 		ks.mu.RLock()
 		epoch := sp.Epoch(slot)
@@ -263,7 +279,8 @@ func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
 			for i := 0; i < len(ends); i += 2 {
 				k, record := buf[at:ends[i]], buf[ends[i]:ends[i+1]]
 				at = ends[i+1]
-				l := ks.front.Find(sp, slot, ks.hash(k), k)
+				_, hash := ks.front.Place(sp, k)
+				l := ks.front.Find(sp, slot, hash, k)
 				if l.Known() {
 					continue
 				}

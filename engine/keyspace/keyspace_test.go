@@ -223,7 +223,7 @@ func TestFillNeverEntersOldNews(t *testing.T) {
 func (h *house) wantEntriesOnce() {
 	h.t.Helper()
 	met := map[string]bool{}
-	err := h.Each(func(db int, key []byte, _ Entry) error {
+	err := h.Each(func(_ *Tx, db int, key []byte, _ Entry) error {
 		k := fmt.Sprint(db, string(key))
 		if met[k] {
 			return fmt.Errorf("%q is there twice", k)
@@ -474,7 +474,7 @@ func TestEachIsOneMoment(t *testing.T) {
 			}
 		}
 		got := map[string]string{}
-		err := h.Each(func(_ int, key2 []byte, e Entry) error {
+		err := h.Each(func(_ *Tx, _ int, key2 []byte, e Entry) error {
 			if _, again := got[string(key2)]; again {
 				t.Fatalf("%q again", key2)
 			}
@@ -644,7 +644,7 @@ func TestConcurrentUse(t *testing.T) {
 	})
 	loop(func(*rand.Rand) {
 		last := -1
-		err := h.Each(func(_ int, _ []byte, e Entry) error {
+		err := h.Each(func(_ *Tx, _ int, _ []byte, e Entry) error {
 			n, err := strconv.Atoi(strings.TrimLeft(string(e.Value), "x"))
 			last = max(last, n)
 			return err

@@ -25,8 +25,9 @@ func (ks *Keyspace) Observe(o Observer) {
 	ks.watched.Store(&o)
 }
 
-// touched has to be called for every change of a key.
-func (tx *Tx) touched(db int, key []byte) {
+// Touched tells that a command changed a key. Whatever changes one through the transaction tells it by itself; a handler
+// calls it where Redis counts a change although there is none.
+func (tx *Tx) Touched(db int, key []byte) {
 	if o := tx.ks.watched.Load(); o != nil {
 		(*o).Touched(db, key)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/engine/value/collection"
 )
 
 // Entry is what a transaction sees of one key. Value aliases memory of the front: it is valid until the next
@@ -54,15 +55,23 @@ type Tx struct {
 
 	copies []copied // Detached: the declared keys
 	view   *view    // Detached: all keys, for walks
+	opened opened   // collections, for reuse
+	nodes  *nodeCache
+	last   lastFound
 }
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu, opened: tx.opened, nodes: tx.nodes}
+	tx.opened.reset()
 }
 
 // Again is Begin for the next command of the same entry or run: all but the data base goes on.
-func (tx *Tx) Again(mode Mode, db int) { tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false }
+func (tx *Tx) Again(mode Mode, db int) {
+	tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false
+	tx.opened.reset()
+	tx.last = lastFound{}
+}
 
 // Cold says that the command met a key that only the store may have: its reply is not to be used.
 func (tx *Tx) Cold() bool { return tx.cold }
@@ -125,7 +134,13 @@ func (tx *Tx) fail(err error) {
 func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 	ks := tx.ks
 	f := ks.front
-	l = f.Find(ks.mu.dbs[db], Slot(key), ks.hash(key), key)
+	sp := ks.mu.dbs[db]
+	if tx.last.is(f, sp, key) {
+		l = tx.last.loc
+		l.Key = key
+	} else if l = f.Find(sp, Slot(key), ks.hash(key), key); l.Known() {
+		tx.last = lastFound{loc: l, moves: f.Moves()}
+	}
 	if !l.Known() {
 		if l.Final() {
 			return l, it, false
@@ -157,6 +172,17 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 		return l, it, false
 	}
 	return l, it, true
+}
+
+// lastFound is the key that a command has found last: most commands look the same one up several times.
+type lastFound struct {
+	loc   front.Loc
+	moves uint64 // front.Moves when it was found
+}
+
+// is says whether it is the place of key.
+func (x *lastFound) is(f *front.Front, sp *front.Space, key []byte) bool {
+	return x.moves == f.Moves() && x.loc.Space == sp && x.loc.Known() && bytes.Equal(f.Key(&x.loc), key)
 }
 
 func entryOf(it front.Item) Entry {
@@ -191,6 +217,7 @@ func (tx *Tx) Peek(db int, key []byte) (Entry, bool) {
 }
 
 func (tx *Tx) remove(l *front.Loc) {
+	tx.ks.abandonLocked(l)
 	if err := tx.ks.front.Remove(l, tx.ks.recency.Load()); err != nil {
 		tx.fail(err)
 	}
@@ -199,7 +226,15 @@ func (tx *Tx) remove(l *front.Loc) {
 // Put stores a whole value under key, replacing what was there, with its time to live (0: none).
 // val may alias what Get returned.
 func (tx *Tx) Put(db int, key []byte, e Entry) {
-	l, _, _ := tx.find(db, key)
+	l, _, live := tx.find(db, key)
+	tx.Touched(db, key)
+	if live {
+		tx.ks.abandonLocked(&l)
+	}
+	if e.Kind == value.String && e.Enc != value.Large && len(e.Value) > collection.LargeString {
+		tx.putLong(&l, db, key, e)
+		return
+	}
 	v := e.Value
 	if v == nil {
 		v = emptyValue
@@ -208,7 +243,6 @@ func (tx *Tx) Put(db int, key []byte, e Entry) {
 	if err := tx.ks.front.Put(&l, it, tx.ks.recency.Load()); err != nil {
 		tx.fail(err)
 	}
-	tx.touched(db, key)
 }
 
 var emptyValue = []byte{}
@@ -226,7 +260,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 		tx.fail(err)
 		return make([]byte, n)
 	}
-	tx.touched(db, key)
+	tx.Touched(db, key)
 	return b
 }
 
@@ -236,7 +270,7 @@ func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
 	if !live {
 		return false
 	}
-	tx.touched(db, key)
+	tx.Touched(db, key)
 	if it.Expire == at {
 		return true
 	}
@@ -252,7 +286,7 @@ func (tx *Tx) Delete(db int, key []byte) bool {
 	l, _, live := tx.find(db, key)
 	if live {
 		tx.remove(&l)
-		tx.touched(db, key)
+		tx.Touched(db, key)
 	}
 	return live
 }
@@ -277,7 +311,7 @@ func (tx *Tx) Flush(db int) int64 {
 	tx.flushing(db)
 	ks.front.DropSpace(sp)
 	ks.mu.dropped = append(ks.mu.dropped, sp.Number)
-	ks.mu.dbs[db] = ks.newSpace(nil, 0)
+	ks.mu.dbs[db] = ks.newSpace()
 	return n
 }
 
@@ -315,7 +349,12 @@ func (tx *Tx) MemoryUsage(db int, key []byte) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return front.EntryBytes(len(key), len(e.Value), e.Expire), true
+	n := front.EntryBytes(len(key), len(e.Value), e.Expire)
+	if e.Enc == value.Large {
+		_, _, size := collection.Nodes(e.Value)
+		n += size
+	}
+	return n, true
 }
 
 // Key names a key and its data base.
@@ -324,24 +363,32 @@ type Key struct {
 	Key []byte
 }
 
-// copied is a declared key of a detached transaction with its contents, none if it is absent.
+// copied is a key of a detached transaction with its contents, none if it is absent, and, for a large collection, its nodes
+// as of the same moment.
 type copied struct {
 	Key
 	entry Entry
 	ok    bool
+	nodes *nodeView
 }
 
 func (tx *Tx) copyOf(db int, key []byte) (Entry, bool) {
+	c := tx.copiedKey(db, key)
+	return c.entry, c.ok
+}
+
+// copiedKey is the copy of a key, made now if it was not declared.
+func (tx *Tx) copiedKey(db int, key []byte) *copied {
 	for i := range tx.copies {
 		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
-			return c.entry, c.ok
+			return c
 		}
 	}
-	e, ok, err := tx.ks.lookupCopy(Key{db, key}, tx.now)
-	if err != nil {
+	if err := tx.ks.copyNow(tx, []Key{{db, bytes.Clone(key)}}); err != nil {
 		tx.fail(err)
+		return &copied{}
 	}
-	return e, ok
+	return &tx.copies[len(tx.copies)-1]
 }
 
 // position is where a key's record stands in the store.

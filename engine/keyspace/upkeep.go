@@ -22,6 +22,7 @@ func (ks *Keyspace) Upkeep() (more bool) {
 	defer ks.mu.Unlock()
 	f := ks.front
 	more = f.Free(freeStep)
+	more = ks.freeDeadLocked(freeStep) || more
 	if over := ks.overBudget(); over > 0 {
 		freed := f.Evict(over, evictStep, ks.recency.Load())
 		ks.evicted.Add(freed)

@@ -156,6 +156,7 @@ func (e *Engine) Apply(index, term uint64, entry []byte, b *Batch) error {
 func (e *Engine) applyLocked(index, term uint64, h Header, rest []byte, b *Batch) (err error) {
 	now := e.keys.Advance(h.Clock)
 	e.tx.Begin(e.keys, keyspace.Writing, 0, now, mixSeed(h.Seed, index))
+	e.tx.SetTerm(term)
 	if b == nil {
 		err = e.replay(rest)
 	} else {
@@ -216,25 +217,31 @@ func (e *Engine) run(rest []byte, b *Batch) (err error) {
 	return nil
 }
 
-// resolve finds the row of a container's subcommand.
-func resolve(row *command.Command, args [][]byte) *command.Command {
-	if len(row.Sub) > 0 && len(args) > 1 {
-		if sub := row.Subcommand(args[1]); sub != nil {
-			return sub
-		}
-	}
-	return row
-}
-
 func (e *Engine) do(row *command.Command, db int, args [][]byte, mode keyspace.Mode, w reply.Writer) error {
-	row = resolve(row, args)
+	row = row.Resolve(args)
 	if db >= keyspace.Databases || !row.ArityOK(len(args)) || row.Do == nil {
 		return fmt.Errorf("%w: %s with %d arguments on data base %d", ErrEntry, row.Name, len(args), db)
 	}
+	commands := 1
+	if row == command.Exec() {
+		n, err := command.CheckExec(args)
+		if err != nil {
+			return execError(err)
+		}
+		commands = n
+	}
 	e.tx.Again(mode, db)
 	row.Do(&e.tx, args, w)
-	e.done.commands.Add(1)
+	e.done.commands.Add(int64(commands))
 	return e.tx.Err()
+}
+
+// execError says what is wrong with an entry that holds a bad transaction.
+func execError(err error) error {
+	if errors.Is(err, command.ErrUnknown) {
+		return fmt.Errorf("%w: %w", ErrFeatureLevel, err)
+	}
+	return fmt.Errorf("%w: %w", ErrEntry, err)
 }
 
 // declared finds the keys that commands name.
@@ -261,8 +268,17 @@ func (d *declared) of(commands []byte) []keyspace.Key {
 }
 
 func (d *declared) add(keys []keyspace.Key, row *command.Command, db int, args [][]byte) []keyspace.Key {
-	row = resolve(row, args)
+	row = row.Resolve(args)
 	if !row.ArityOK(len(args)) {
+		return keys
+	}
+	if row == command.Exec() {
+		_ = command.EachNested(args, func(c command.Nested) error { // Apply reports the error
+			if c.Row != nil && c.Row != row {
+				keys = d.add(keys, c.Row, c.DB, c.Args)
+			}
+			return nil
+		})
 		return keys
 	}
 	at, err := row.KeyPositions(args, d.at[:0])
@@ -307,7 +323,7 @@ func (e *Engine) warmNodes(commands []byte) (err error) {
 			return nil // likewise
 		}
 		keys := e.declare.add(e.declare.keys[:0], row, db, e.args)
-		if row = resolve(row, e.args); row.Do == nil || !row.ArityOK(len(e.args)) || !e.keys.AnyCold(keys) {
+		if row = row.Resolve(e.args); row.Do == nil || !row.ArityOK(len(e.args)) || !e.keys.AnyCold(keys) {
 			continue
 		}
 		if err := e.keys.WarmFor(db, func(tx *keyspace.Tx) { row.Do(tx, e.args, reply.Discard) }); err != nil {

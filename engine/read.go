@@ -42,7 +42,7 @@ const (
 // Do runs one read between Begin and End.
 func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer) (Outcome, error) {
 	r.tx.Again(keyspace.Reading, db)
-	row = resolve(row, args)
+	row = row.Resolve(args)
 	row.Do(&r.tx, args, w)
 	switch {
 	case r.tx.Err() != nil:
@@ -70,7 +70,7 @@ func (r *Reader) End() { r.engine.keys.RUnlock() }
 // was written to w.
 func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) (due bool, err error) {
 	var d declared
-	row = resolve(row, args)
+	row = row.Resolve(args)
 	keys := d.add(nil, row, db, args)
 	all := row.Flags&command.LongRead != 0 && len(row.Keys) == 0
 	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })

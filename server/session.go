@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/larder-db/larder/engine"
@@ -40,6 +41,10 @@ type session struct {
 	held             []held
 	heldBytes        int
 	waiting          [][]byte // a command that was taken from the parser and has to wait
+
+	multi   *transaction // since MULTI; nil: there is none
+	watcher *watcher     // since WATCH
+	playing *execution   // an EXEC some of whose commands are still to be run
 
 	begun     time.Duration // when the server's own command that runs was begun
 	lastReply time.Time     // of a call that took its time
@@ -108,7 +113,9 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 // Closed implements transport.Handler.
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
-	s.held, s.heldBytes, s.waiting = nil, 0, nil
+	s.held, s.heldBytes, s.waiting, s.playing = nil, 0, nil, nil
+	s.discard()
+	s.loop.lane.wake()
 	delete(s.loop.sessions, c.ID())
 	if s.postponed {
 		s.loop.paused = slices.DeleteFunc(s.loop.paused, func(other *session) bool { return other == s })
@@ -151,6 +158,10 @@ func (s *session) unfinished() uint64 { return s.issued - s.finished }
 
 func (s *session) take() {
 	for !s.conn.Closing() && !s.blocked() {
+		if s.playing != nil {
+			s.play()
+			continue
+		}
 		if args := s.waiting; args != nil {
 			s.waiting = nil
 			if !s.execute(args) {
@@ -289,7 +300,12 @@ func (s *session) execute(args [][]byte) bool {
 		return s.postpone()
 	}
 	s.client.lastCommand = e
+	if s.multi != nil && (e.server == nil || !e.server.InMulti) {
+		return s.enqueue(e, args)
+	}
 	switch {
+	case e.server != nil && e.server.Take != nil:
+		return e.server.Take(s, e, args)
 	case e.server != nil:
 		return s.serve(e, args)
 	case row.Flags&command.Write != 0:
@@ -306,12 +322,24 @@ func (s *session) reject(e *entry, msg string) bool {
 	if e != nil {
 		s.loop.stats[e.id].rejected++
 	}
+	if s.multi != nil {
+		s.multi.broken = true
+	}
+	if e != nil && e.row.Name == execName {
+		msg = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(msg, "ERR ")
+		s.discard()
+	}
 	w := s.writer()
 	w.Error(msg)
 	s.server.errors.count(w.ErrorCode())
 	s.finish(w)
 	return true
 }
+
+const (
+	noLeader   = "CLUSTERDOWN the shard has no leader"
+	unreadable = "ERR the data cannot be read from disk: see the server's log"
+)
 
 // shownBytes is how much of what a client sent an error repeats.
 const shownBytes = 128
@@ -450,7 +478,7 @@ func (s *session) read(e *entry, args [][]byte) bool {
 		return true
 	}
 	if !s.server.node.group.CanRead() {
-		return s.reject(e, "CLUSTERDOWN the shard has no leader")
+		return s.reject(e, noLeader)
 	}
 	if long {
 		s.loop.stats[e.id].calls++
@@ -537,7 +565,7 @@ func (s *session) detach(e *entry, args [][]byte) {
 		case err != nil:
 			// The rest of the data is served on; a write that needs what cannot be read ends the process.
 			s.server.log.Error("a read met data that cannot be read", "command", s.server.table.names[e.id], "error", err)
-			s.reject(e, "ERR the data cannot be read from disk: see the server's log")
+			s.reject(e, unreadable)
 		case due:
 			if !s.readBehindExpiry(e, args) {
 				s.waiting = args

@@ -19,6 +19,11 @@ type serverCommand struct {
 	// Anytime says that the command may be answered while earlier ones of the same connection are unfinished; its
 	// reply waits for its place. Without it, the command waits for them.
 	Anytime bool
+	// Take, where it is set, is called instead of Run, answers by itself, and returns false if the command has to wait and
+	// be given again.
+	Take func(s *session, e *entry, args [][]byte) bool
+	// InMulti says that inside a MULTI the command runs at once.
+	InMulti bool
 	Sub     []serverCommand
 }
 
@@ -107,7 +112,7 @@ func encodingRow(thresholds func() command.Thresholds) *command.Command {
 
 // serverFamilies lists the server's own commands.
 func serverFamilies() [][]serverCommand {
-	return [][]serverCommand{connectionCommands, clientCommands, configCommands, commandCommands, adminCommands, infoCommands, debugCommands}
+	return [][]serverCommand{connectionCommands, transactionCommands, clientCommands, configCommands, commandCommands, adminCommands, infoCommands, debugCommands}
 }
 
 // find looks a command up, whatever its case.

@@ -185,6 +185,7 @@ func (h *home) ResizeRoot(n int, enc value.Encoding) []byte {
 	h.tx.changes()
 	f := h.tx.ks.front
 	l, _, live := h.find()
+	h.tx.Touched(h.db, h.key)
 	if !live {
 		if err := f.Put(&l, front.Item{Kind: h.kind, Enc: enc, Value: emptyValue}, h.tx.written(&l, false)); err != nil {
 			return h.failed(err, n)
@@ -211,6 +212,7 @@ func (h *home) Drop() {
 	h.tx.changes()
 	if l, _, live := h.find(); live {
 		h.tx.remove(&l)
+		h.tx.Touched(h.db, h.key)
 	}
 }
 
@@ -323,6 +325,7 @@ func (h *home) Node(id uint32) []byte {
 // ResizeNode implements collection.Home.
 func (h *home) ResizeNode(id uint32, n int) []byte {
 	h.tx.changes()
+	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {
 		return h.failed(errNodeGone, n)
@@ -370,6 +373,7 @@ func (h *home) HasNode(id uint32) bool {
 // RemoveNode implements collection.Home.
 func (h *home) RemoveNode(id uint32) {
 	h.tx.changes()
+	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {
 		h.tx.fail(errNodeGone)
@@ -425,6 +429,7 @@ func (tx *Tx) Move(fromDB int, from []byte, toDB int, to []byte) {
 	}
 	e := entryOf(it)
 	e.Value = bytes.Clone(e.Value)
+	tx.Touched(fromDB, from)
 	if err := tx.ks.front.Remove(&l, tx.fresh()); err != nil { // without its nodes
 		tx.fail(err)
 	}

@@ -50,6 +50,7 @@ type Tx struct {
 	chance  uint64 // what decides whether a use is counted
 	counted uint64 // hash of the key whose use this command has counted last
 	noTouch bool   // reads do not count as uses
+	term    uint64
 
 	cold bool
 	due  bool
@@ -93,6 +94,15 @@ func (tx *Tx) Err() error { return tx.err }
 
 // SetNoTouch says whether reads do not count as uses of their keys (CLIENT NO-TOUCH), until the next Begin.
 func (tx *Tx) SetNoTouch(on bool) { tx.noTouch = on }
+
+// SetTerm notes the term of the entry that is applied, until the next Begin.
+func (tx *Tx) SetTerm(term uint64) { tx.term = term }
+
+// Term is the term of the entry that is applied, 0 outside of Apply.
+func (tx *Tx) Term() uint64 { return tx.term }
+
+// Mode is where the transaction runs.
+func (tx *Tx) Mode() Mode { return tx.mode }
 
 // Now is the transaction's time, Unix milliseconds.
 func (tx *Tx) Now() int64 { return tx.now }
@@ -157,6 +167,7 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 			tx.due = true
 		case Writing:
 			tx.remove(&l)
+			tx.reaped(db, key)
 		}
 		return l, it, false
 	}
@@ -218,6 +229,7 @@ func (tx *Tx) remove(l *front.Loc) {
 func (tx *Tx) Put(db int, key []byte, e Entry) {
 	tx.changes()
 	l, _, live := tx.find(db, key)
+	tx.Touched(db, key)
 	if live {
 		tx.ks.abandonLocked(&l)
 	}
@@ -251,6 +263,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 		tx.fail(err)
 		return make([]byte, n)
 	}
+	tx.Touched(db, key)
 	return b
 }
 
@@ -261,6 +274,7 @@ func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
 	if !live {
 		return false
 	}
+	tx.Touched(db, key)
 	if it.Expire == at {
 		return true
 	}
@@ -276,6 +290,7 @@ func (tx *Tx) Delete(db int, key []byte) bool {
 	l, _, live := tx.find(db, key)
 	if live {
 		tx.remove(&l)
+		tx.Touched(db, key)
 	}
 	return live
 }
@@ -298,6 +313,7 @@ func (tx *Tx) Flush(db int) int64 {
 	if n == 0 {
 		return 0 // its number stays, and nothing has to be dropped: FLUSHALL meets fifteen of these
 	}
+	tx.flushing(db)
 	ks.front.DropSpace(sp)
 	ks.mu.dropped = append(ks.mu.dropped, sp.Number)
 	ks.mu.dbs[db] = ks.newSpace()
@@ -307,6 +323,7 @@ func (tx *Tx) Flush(db int) int64 {
 // Swap exchanges the data bases a and b.
 func (tx *Tx) Swap(a, b int) {
 	tx.changes()
+	tx.swapping(a, b)
 	dbs := &tx.ks.mu.dbs
 	dbs[a], dbs[b] = dbs[b], dbs[a]
 }

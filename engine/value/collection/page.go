@@ -28,6 +28,10 @@ const (
 	pageHeader = 3
 	childSize  = 8 + 8 + 4 + 4
 	maxHeight  = 16
+
+	// leastChildren are left to each half of a page that is split, however long the bounds: so the tree stays low, whatever
+	// a client's members have in common. Should it become maxHeight-1 levels high all the same, its root grows instead.
+	leastChildren = 4
 )
 
 func (p page) level() int { return int(p[0]) }

@@ -162,11 +162,11 @@ func (pl *place) elem() []byte {
 func (t *tree) nextLeaf(pl *place) bool { return t.sideways(pl, 1) }
 
 func (t *tree) sideways(pl *place, d int) bool {
+	var p page
 	depth := pl.depth
 	for ; depth > 0; depth-- {
 		s := pl.pages[depth-1]
-		p := t.pageOf(s.id)
-		if p == nil {
+		if p = t.pageOf(s.id); p == nil {
 			return false
 		}
 		if i := s.at + d; i >= 0 && i < p.children() {
@@ -179,7 +179,6 @@ func (t *tree) sideways(pl *place, d int) bool {
 	pages := pl.depth
 	pl.pages[depth-1].at += d
 	pl.depth = depth
-	p := t.pageOf(pl.pages[depth-1].id)
 	id := p.id(pl.pages[depth-1].at)
 	for pl.depth < pages {
 		if p = t.pageOf(id); p == nil {
@@ -363,7 +362,7 @@ func (t *tree) addChildren(pl *place, depth int, id uint32, count int, added []c
 	for i, c := range added {
 		p.insert(s.at+1+i, c.id, c.count, c.low)
 	}
-	if p.size() <= pageMax || len(p.ids) < 4 {
+	if p.size() <= pageMax || len(p.ids) < 2*leastChildren || depth == 0 && t.root.heights[t.run] == maxHeight-1 {
 		p.write(page(t.resizeNode(s.id, oldLen, p.size())))
 		t.bump(pl, depth, d)
 		return

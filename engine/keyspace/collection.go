@@ -292,7 +292,7 @@ func (tx *Tx) grow(l *front.Loc, n int, enc value.Encoding, use uint32) ([]byte,
 	return b, err
 }
 
-// readingNodes is how many nodes a read may look at on an event loop, under the shared lock: some 20 000 elements.
+// readingNodes is how many nodes a read may look at on an event loop, under the shared lock: a megabyte of them.
 const readingNodes = 256
 
 // findNode looks a node up; live says that it is there.

@@ -102,7 +102,7 @@ func BenchmarkCollectionRead(b *testing.B) {
 			e.writeBench(b, &benchWrites[i], benchMembers)
 			row, args := lookup(c.args[0]), c.prepare()
 			r := e.NewReader()
-			r.Begin(1, 1, false)
+			r.Begin(1, 1)
 			defer r.End()
 			b.ReportAllocs()
 			b.ResetTimer()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -43,7 +44,7 @@ func newWorkload(t *testing.T) *workload {
 	defer e.close()
 	w.digests = append(w.digests, digest(t, e.Engine))
 	for i := range crashRounds * crashEntries {
-		_, entry := g.batch()
+		entry := w.entry(g, i)
 		w.log = append(w.log, slices.Clone(entry))
 		if err := e.Apply(uint64(i+1), 1, entry, nil); err != nil {
 			t.Fatal(err)
@@ -51,6 +52,39 @@ func newWorkload(t *testing.T) *workload {
 		w.digests = append(w.digests, digest(t, e.Engine))
 	}
 	return w
+}
+
+// entry is a random one, or, now and then, one about large collections: made, deleted and made again, moved to another slot,
+// flushed and swapped, all in one entry.
+func (w *workload) entry(g *generator, i int) []byte {
+	if i%7 != 1 {
+		_, entry := g.batch()
+		return entry
+	}
+	var members, pairs []string
+	for m := range 300 {
+		members = append(members, fmt.Sprint("member:", m))
+		pairs = append(pairs, fmt.Sprint(m%50), fmt.Sprint("member:", m))
+	}
+	b := &Batch{}
+	for _, c := range [][]string{
+		append([]string{"SADD", "set1"}, members...),
+		append([]string{"ZADD", "zset1"}, pairs...),
+		append([]string{"RPUSH", "list1"}, members...),
+		{"DEL", "set1"},
+		append([]string{"SADD", "set1"}, members[i:]...),
+		{"RENAME", "zset1", "moved"},
+		{"COPY", "list1", "list2", "DB", "1", "REPLACE"},
+		{"SREM", "set1", "member:77"},
+	} {
+		addTo(b, 0, byteArgs(c...))
+	}
+	if i%3 == 0 {
+		addTo(b, 1, byteArgs("FLUSHDB"))
+	}
+	addTo(b, 0, byteArgs("SWAPDB", "0", "1"))
+	addTo(b, 0, byteArgs(append([]string{"HSET", "hash1"}, pairs...)...))
+	return slices.Clone(b.Seal(Header{Clock: g.clock, Seed: g.r.Uint64()}))
 }
 
 func (w *workload) set(committed, begun uint64) {

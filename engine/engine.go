@@ -305,7 +305,49 @@ func (e *Engine) warmFor(commands []byte, b *Batch) error {
 			}
 		}
 	}
-	return e.keys.Warm(keys)
+	if err := e.keys.Warm(keys); err != nil || !e.keys.AnyCold(keys) {
+		return err
+	}
+	return e.warmNodes(commands)
+}
+
+// warmNodes fetches the cold nodes of large collections that an entry's commands will need.
+func (e *Engine) warmNodes(commands []byte) (err error) {
+	for len(commands) > 0 {
+		var db int
+		if db, e.args, commands, err = NextCommand(commands, e.args[:0]); err != nil {
+			return nil // Apply reports it
+		}
+		row := command.Lookup(e.args[0])
+		if row == nil || db >= keyspace.Databases {
+			return nil // likewise
+		}
+		if row = row.Resolve(e.args); !row.ArityOK(len(e.args)) {
+			continue
+		}
+		if row != command.Exec() {
+			err = e.warmNodesOf(row, db, e.args)
+		} else if err = command.EachNested(e.args, func(c command.Nested) error {
+			if c.Row == nil || c.Row == row || !c.Row.ArityOK(len(c.Args)) {
+				return nil
+			}
+			return e.warmNodesOf(c.Row, c.DB, c.Args)
+		}); errors.Is(err, command.ErrExec) {
+			err = nil // likewise
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warmNodesOf fetches the cold nodes of large collections that a command will need.
+func (e *Engine) warmNodesOf(row *command.Command, db int, args [][]byte) error {
+	if keys := e.declare.add(e.declare.keys[:0], row, db, args); row.Do == nil || !e.keys.AnyCold(keys) {
+		return nil
+	}
+	return e.keys.WarmFor(db, func(tx *keyspace.Tx) { row.Do(tx, args, reply.Discard) })
 }
 
 // Prefetch starts the fetches of an entry's cold keys and returns at once. The bytes are not kept.

@@ -61,6 +61,8 @@ func portable(args [][]byte, clock int64) [][][]byte {
 	case "LARDER.EXPIRE":
 		out := append([][]byte{[]byte("DEL")}, args[1:]...)
 		return [][][]byte{out}
+	case "LARDER.EVICT":
+		return portableEviction(args)
 	case "LARDER.POPULATE":
 		return [][][]byte{append([][]byte{[]byte("DEBUG"), []byte("POPULATE")}, args[1:]...)}
 	case "EXPIRE", "PEXPIRE":
@@ -78,6 +80,21 @@ func portable(args [][]byte, clock int64) [][][]byte {
 		return nil
 	}
 	return [][][]byte{args}
+}
+
+// portableEviction tells an eviction as a DEL. Of keys that had to have a time to live, each is moved into the past if it
+// has one.
+func portableEviction(args [][]byte) (out [][][]byte) {
+	if len(args) < 3 {
+		return nil
+	}
+	if !command.EvictsTimed(args) {
+		return [][][]byte{append([][]byte{[]byte("DEL")}, args[2:]...)}
+	}
+	for _, key := range args[2:] {
+		out = append(out, [][]byte{[]byte("PEXPIREAT"), key, []byte("1"), []byte("XX")})
+	}
+	return out
 }
 
 func unit(millis bool) int64 {

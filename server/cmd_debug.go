@@ -131,15 +131,15 @@ func debugSetActiveExpire(s *session, args [][]byte, w *resp.Writer) {
 
 // look runs a read of the keys that the command names from position 2 on, on a worker.
 func (s *session) look(args [][]byte, do command.Handler) {
-	n, db, lfu := s.server.node, s.db, s.server.lfuPolicy()
+	n, db := s.server.node, s.db
 	row := &command.Command{Name: "DEBUG", Arity: -2, Flags: command.ReadOnly, Do: do,
 		Keys: []command.KeySpec{{First: 2, Last: -1, Step: 1, Use: command.RO}}}
 	s.slowly(args, func(args [][]byte, w *resp.Writer) {
 		// A key that is due is about to be deleted: it is looked at with the clock that stands still before that.
 		now := n.group.Now()
-		due, err := n.engine.Detached(row, db, args, now, n.random(), lfu, w)
+		due, err := n.engine.Detached(row, db, args, now, n.random(), w)
 		if due && err == nil {
-			_, err = n.engine.Detached(row, db, args, 0, n.random(), lfu, w)
+			_, err = n.engine.Detached(row, db, args, 0, n.random(), w)
 		}
 		if err != nil {
 			n.fatal(fmt.Errorf("the data cannot be read: %w", err))

@@ -197,7 +197,7 @@ func errorReply(err error) []byte {
 func (l *loop) beginRead() {
 	if !l.reading {
 		l.reading = true
-		l.reader.Begin(l.server.node.group.Now(), l.server.node.random(), l.server.lfuPolicy())
+		l.reader.Begin(l.server.node.group.Now(), l.server.node.random())
 		l.lapped = reading()
 	}
 }

@@ -220,6 +220,7 @@ COMMAND INFO nosuch get
 COMMAND INFO get set mget del bitop getex
 COMMAND INFO client|id CLIENT|SETNAME client|nosuch nosuch|id
 COMMAND INFO config|set config|get
+COMMAND INFO lpush lmove lmpop sort sort_ro
 COMMAND INFO ping echo select quit reset auth hello
 COMMAND DOCS nosuch
 COMMAND LIST x
@@ -251,6 +252,15 @@ COMMAND GETKEYS bitop and d a b
 COMMAND GETKEYS copy a b
 COMMAND GETKEYS rename a b
 COMMAND GETKEYS lcs a b
+COMMAND GETKEYS lmove a b left right
+COMMAND GETKEYS lmpop 2 a b left
+COMMAND GETKEYS lmpop 3 a b left
+COMMAND GETKEYS lmpop 5 a b left
+COMMAND GETKEYS lmpop x a left
+COMMAND GETKEYS sort a
+COMMAND GETKEYS sort a by store get store limit store store desc store b store c
+COMMAND GETKEYS sort a by b_* get c_* store
+COMMAND GETKEYS sort_ro a store b
 COMMAND GETKEYSANDFLAGS
 COMMAND GETKEYSANDFLAGS get a
 COMMAND GETKEYSANDFLAGS set a b
@@ -260,6 +270,8 @@ COMMAND GETKEYSANDFLAGS bitfield a get u8 0
 COMMAND GETKEYSANDFLAGS bitfield a get u8 0 set u8 0 1
 COMMAND GETKEYSANDFLAGS bitfield a incrby u8 0 1
 COMMAND GETKEYSANDFLAGS bitop and d a b
+COMMAND GETKEYSANDFLAGS rpoplpush a b
+COMMAND GETKEYSANDFLAGS sort a STORE b
 COMMAND GETKEYSANDFLAGS copy a b
 COMMAND GETKEYSANDFLAGS rename a b
 COMMAND GETKEYSANDFLAGS mset a 1 b 2

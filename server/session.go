@@ -465,6 +465,9 @@ func (s *session) read(e *entry, args [][]byte) bool {
 		if long || s.client.noTouch { // what rides in a batch counts as a use
 			return false
 		}
+		if e.row.Flags&command.Fast == 0 && s.loop.reader.Bulky(e.row, s.db, args) {
+			return false
+		}
 		s.loop.endRead()
 		b := s.loop.batch()
 		if b == nil {
@@ -543,14 +546,14 @@ func (s *session) detach(e *entry, args [][]byte) {
 	s.loop.endRead()
 	args = cloneArgs(args)
 	db, resp3 := s.db, s.resp3
-	node, lfu := s.server.node, s.server.lfuPolicy()
+	node := s.server.node
 	var due bool
 	var err error
 	var took time.Duration
 	w := &resp.Writer{RESP3: resp3}
 	s.work(func() {
 		begun := reading()
-		due, err = node.engine.Detached(e.row, db, args, node.group.Now(), node.random(), lfu, w)
+		due, err = node.engine.Detached(e.row, db, args, node.group.Now(), node.random(), w)
 		took = reading() - begun
 	}, func() {
 		if due {

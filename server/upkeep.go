@@ -13,7 +13,6 @@ import (
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
-	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/server/config"
 )
 
@@ -120,6 +119,7 @@ func (n *node) checkpointDue(now time.Time) bool {
 	switch {
 	case s.DirtyBytes > limit:
 	case n.engine.Keys().Pressure() != keyspace.Easy && s.DirtyBytes > limit/4:
+	case n.eviction.policy.Load().whole && s.Budget > 0 && s.Tombstones > limit/4: // of evicted keys: it takes them away
 	case n.replayTooLong():
 	case applied > writes && n.shard.Bytes() > v.CheckpointLogBytes:
 	case saveDue(v.Save, s.DirtyKeys, now.Sub(last)):
@@ -230,16 +230,16 @@ func (n *node) keepMemory(ctx context.Context) {
 	look := time.NewTicker(memoryLook)
 	defer look.Stop()
 	disk := time.NewTicker(time.Second)
+	begun := time.Now()
 	defer disk.Stop()
 	keys := n.engine.Keys()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-disk.C:
-			keys.SetRecencyClock(uint32(now.Unix()))
-			max := n.config.Load().MaxDisk
-			n.diskFull.Store(max > 0 && n.engine.Store().DiskUsage()+n.aof.Stats().Bytes > max)
+		case <-disk.C:
+			keys.SetRecencyClock(uint32(begun.Add(time.Since(begun)).Unix())) // a jump of the wall clock does not show
+			n.noteDisk(n.config.Load())
 			continue
 		case <-look.C:
 		}
@@ -249,7 +249,9 @@ func (n *node) keepMemory(ctx context.Context) {
 		if p != keyspace.Easy {
 			n.wantCheckpoint()
 		}
-		n.hold.Store(p == keyspace.Hard && keys.Stats().DirtyBytes > 0)
+		if n.hold.Store(p == keyspace.Hard && keys.Stats().DirtyBytes > 0); !n.hold.Load() {
+			n.letGo()
+		}
 	}
 }
 
@@ -305,13 +307,7 @@ func (n *node) proposeExpiry(ctx context.Context, row *command.Command, keys []k
 	for _, k := range keys {
 		b.AddWrite(row, k.DB, [][]byte{[]byte(expireCommand), k.Key})
 	}
-	done := make(chan error, 1)
-	n.group.Propose(&raftfsm.Proposal{Batch: b, Loop: backgroundLoop, Done: func(_ *raftfsm.Proposal, err error) { done <- err }})
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = errors.Join(<-done, ctx.Err())
-	}
+	err = n.proposeAndWait(ctx, b)
 	n.expired.Add(removed.keys)
 	return err
 }

@@ -52,7 +52,7 @@ func TestDebugObjectIsRedis(t *testing.T) {
 		w := &respWriter{proto: 2}
 		o.space.read(time.Now().UnixMilli(), 0, func(tx *keyspace.Tx) {
 			w.out = w.out[:0]
-			DebugObject(tx, []byte(key), redisThresholds, w)
+			DebugObject(tx, []byte(key), storedThresholds, w)
 		})
 		return string(w.out)
 	}

@@ -20,13 +20,10 @@ type Thresholds struct {
 // storedThresholds are those by which collections are stored. Where the configured ones are the same, the stored form
 // decides, and so does history: what has once been large stays so. Where they are not, the present content does.
 var storedThresholds = Thresholds{
-	HashEntries: collection.SmallCount, HashValue: collection.SmallElement,
-	ZSetEntries: collection.SmallCount, ZSetValue: collection.SmallElement,
+	HashEntries: collection.SmallFields, HashValue: collection.SmallElement,
+	ZSetEntries: collection.SmallMembers, ZSetValue: collection.SmallElement,
 	SetIntegers: collection.SmallIntegers,
 }
-
-// redisThresholds are the defaults of redis-server 7.0.
-var redisThresholds = Thresholds{HashEntries: 512, HashValue: 64, ZSetEntries: 128, ZSetValue: 64, SetIntegers: 512}
 
 // maxEncodingLook is how many elements are looked at in order to name an encoding; with more, a collection is not compact.
 const maxEncodingLook = 1024
@@ -45,7 +42,9 @@ func encodingName(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry, t Thres
 	case value.Hash:
 		if t.HashEntries != stored.HashEntries || t.HashValue != stored.HashValue {
 			h := tx.Hash(db, key)
-			large = !compact(h.Len(), t.HashEntries, h.All(), func(f, v []byte) bool { return int64(max(len(f), len(v))) <= t.HashValue })
+			large = !compact(h.Len(), t.HashEntries, h.All(), func(f, v []byte) bool {
+				return int64(max(len(f), len(v))) <= t.HashValue
+			})
 		}
 		if large {
 			return "hashtable"
@@ -128,4 +127,4 @@ func ObjectEncoding(thresholds func() Thresholds) Handler {
 }
 
 // objectEncoding is ObjectEncoding where nobody has a configuration.
-var objectEncoding = ObjectEncoding(func() Thresholds { return redisThresholds })
+var objectEncoding = ObjectEncoding(func() Thresholds { return storedThresholds })

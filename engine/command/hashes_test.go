@@ -10,19 +10,10 @@ import (
 	"time"
 
 	"github.com/larder-db/larder/engine/keyspace"
-	"github.com/larder-db/larder/engine/value"
-	"github.com/larder-db/larder/engine/value/collection"
+	"github.com/larder-db/larder/engine/reply"
 )
 
 func TestHashesTable(t *testing.T) { newOracle(t).Table("hashes.txt") }
-
-// newHashOracle has redis-server keep as many fields in one piece as we do: its default is 512.
-func newHashOracle(t *testing.T) *oracle {
-	t.Helper()
-	o := newOracle(t)
-	o.Theirs("CONFIG", "SET", "hash-max-listpack-entries", strconv.Itoa(collection.SmallCount))
-	return o
-}
 
 // doPairs is Do for HGETALL and its kin, where Redis leaves the order of pairs open.
 func (o *oracle) doPairs(args ...string) {
@@ -62,19 +53,12 @@ func (o *oracle) leaves(reply string) (leaves []string) {
 	return leaves
 }
 
-// encoding compares what OBJECT ENCODING says, and returns it.
+// encoding compares what OBJECT ENCODING says where the thresholds are those that we store by, and returns it.
 func (o *oracle) encoding(key string) (name string) {
 	o.t.Helper()
 	o.space.write(time.Now().UnixMilli(), o.db, func(tx *keyspace.Tx) {
-		e, ok := tx.Peek(o.db, []byte(key))
-		switch {
-		case !ok:
-		case e.Kind == value.Set && e.Enc == value.Integers:
-			name = "intset"
-		case e.Kind == value.Hash && e.Enc != value.Large:
-			name = "listpack"
-		default:
-			name = "hashtable"
+		if e, ok := tx.Peek(o.db, []byte(key)); ok {
+			name = encodingName(tx, o.db, []byte(key), e, storedThresholds)
 		}
 	})
 	if theirs := strings.Join(o.leaves(o.Theirs("OBJECT", "ENCODING", key)), ""); theirs != name {
@@ -102,9 +86,9 @@ func (o *oracle) compareHash(key string) {
 
 // Both sides of every bound between Redis's layouts, and back: a hash that has grown stays what it has become.
 func TestHashBounds(t *testing.T) {
-	o := newHashOracle(t)
+	o := newOracle(t)
 	long := strings.Repeat("x", 64)
-	for _, n := range []int{127, 128, 129, 600} {
+	for _, n := range []int{511, 512, 513, 900} {
 		o.Do("DEL", "h")
 		for i := range n {
 			o.Do("HSET", "h", "f"+strconv.Itoa(i), strconv.Itoa(i))
@@ -132,7 +116,7 @@ func TestHashBounds(t *testing.T) {
 
 // A long random stream over a few hashes of all sizes, which are cold now and then.
 func TestHashesRandom(t *testing.T) {
-	o := newHashOracle(t)
+	o := newOracle(t)
 	r := rand.New(rand.NewPCG(7, 8))
 	for i := range 6_000 {
 		if i%50 == 0 {
@@ -371,5 +355,37 @@ func TestRepeatsAreBounded(t *testing.T) {
 		if got := o.Ours(append(args, strconv.Itoa(-mostRepeats))...); !strings.HasPrefix(got, "*"+strconv.Itoa(mostRepeats)+"\r\n") {
 			t.Errorf("%s: %s", args, shorten(got))
 		}
+	}
+}
+
+// The hot commands on small collections, and the reading ones on large collections, must not allocate.
+func TestHotCollectionsDoNotAllocate(t *testing.T) {
+	s := newSpace(t)
+	s.write(1, 0, func(tx *keyspace.Tx) {
+		for i := range 1000 {
+			hSet(tx, splitBytes(fmt.Sprintf("HSET big f%d v", i)), reply.Discard)
+			sAdd(tx, splitBytes(fmt.Sprintf("SADD bigset m%d", i)), reply.Discard)
+			tx.Again(keyspace.Writing, 0)
+		}
+		hSet(tx, splitBytes("HSET small a 1 b 2 c 3"), reply.Discard)
+		sAdd(tx, splitBytes("SADD set a b c"), reply.Discard)
+		sAdd(tx, splitBytes("SADD ints 1 2 3"), reply.Discard)
+	})
+	for _, line := range []string{
+		"HSET small b 5", "HGET small b", "HMGET small a c", "HINCRBY small a 1", "HGETALL small", "HLEN small", "HRANDFIELD small",
+		"HSET big f7 w", "HGET big f7", "HINCRBY big count 1", "SADD set b", "SISMEMBER set c", "SISMEMBER ints 2", "SADD ints 3",
+		"SADD bigset m7", "SISMEMBER bigset m7", "SRANDMEMBER bigset", "SCARD set",
+	} {
+		args := splitBytes(line)
+		row := Lookup(args[0])
+		s.write(1, 0, func(tx *keyspace.Tx) {
+			n := testing.AllocsPerRun(100, func() {
+				tx.Again(keyspace.Writing, 0)
+				row.Do(tx, args, reply.Discard)
+			})
+			if n > 0 {
+				t.Errorf("%s allocates %v times", line, n)
+			}
+		})
 	}
 }

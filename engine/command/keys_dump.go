@@ -49,7 +49,8 @@ func restore(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		return
 	}
 	key := args[1]
-	if _, taken := tx.Peek(tx.DB(), key); taken && !o.replace {
+	_, taken := tx.Peek(tx.DB(), key)
+	if taken && !o.replace {
 		w.Error("BUSYKEY Target key name already exists.")
 		return
 	}
@@ -77,6 +78,9 @@ func restore(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		tx.Delete(tx.DB(), key)
 		w.Simple(reply.OK)
 		return
+	}
+	if taken { // what is known of the old value's use goes with it
+		tx.Delete(tx.DB(), key)
 	}
 	putObject(tx, tx.DB(), key, object, ttl)
 	if o.idle >= 0 || o.freq >= 0 {

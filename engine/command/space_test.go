@@ -64,7 +64,7 @@ func (s *space) read(now int64, db int, do func(tx *keyspace.Tx)) {
 
 // detached runs do as a long read over the keys, or over all there are.
 func (s *space) detached(now int64, db int, keys []keyspace.Key, all bool, do func(tx *keyspace.Tx)) {
-	due, err := s.keys.Detach(keys, all, db, now, s.random(), false, do)
+	due, err := s.keys.Detach(keys, all, db, now, s.random(), do)
 	if err != nil {
 		s.t.Fatal(err)
 	}

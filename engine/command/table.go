@@ -21,6 +21,7 @@ func families() [][]Command {
 		objectCommands,
 		databaseCommands,
 		expireCommands,
+		evictCommands,
 		debugCommands,
 		stringCommands,
 		bitmapCommands,

@@ -57,14 +57,14 @@ func (f *Front) Key(l *Loc) []byte { return f.arena.key(l.ref) }
 // Dirty says whether the entry that Find found differs from its stored form.
 func (f *Front) Dirty(l *Loc) bool { return tagOf(f.arena.meta(l.ref)) != Clean }
 
-// Touch sets the clock of the entry's last use. The shared lock is enough.
+// Touch sets the entry's recency word, as all parameters called clock do. The shared lock is enough.
 func (f *Front) Touch(l *Loc, clock uint32) {
 	if r := f.arena.recency(l.ref); atomic.LoadUint32(r) != clock {
 		atomic.StoreUint32(r, clock)
 	}
 }
 
-// Recency is the clock of the entry's last use.
+// Recency is the entry's recency word.
 func (f *Front) Recency(l *Loc) uint32 { return atomic.LoadUint32(f.arena.recency(l.ref)) }
 
 // Put makes it the key's dirty contents. it.Value may alias the entry's own bytes. The caller has made sure that a
@@ -81,6 +81,8 @@ func (f *Front) Put(l *Loc, it Item, clock uint32) error {
 	l.countLive(!it.Tombstone, it.Expire != 0, 1)
 	n, long := blockBytes(len(l.Key), len(it.Value), it.Expire)
 	size := f.arena.blockLen(l.ref)
+	f.countTombstone(whatOf(old) == whatTombstone, size, -1)
+	f.countTombstone(it.Tombstone, n, 1)
 	if !f.wanted(l, old) && blockSize(size) == blockSize(n) && long == (old&longBit != 0) && (it.Expire != 0) == (old&expireBit != 0) {
 		f.setTag(l.ref, old, size, Clean)
 		f.arena.write(l.ref, l.Key, it, len(it.Value), f.cur, clock)
@@ -130,6 +132,7 @@ func (f *Front) add(l *Loc, it Item, tag Tag, clock uint32) error {
 	}
 	f.entries++
 	f.count(n, tag, 1)
+	f.countTombstone(it.Tombstone, n, 1)
 	if tag != Clean {
 		f.markDirty(f.segmentOf(l.Space, l.slot, l.Hash))
 		l.countLive(!it.Tombstone, it.Expire != 0, 1)
@@ -206,7 +209,9 @@ func (f *Front) Remove(l *Loc, clock uint32) error {
 // dropEntry takes the entry at l out of the front.
 func (f *Front) dropEntry(l *Loc) {
 	old := f.arena.meta(l.ref)
-	f.count(f.arena.blockLen(l.ref), tagOf(old), -1)
+	size := f.arena.blockLen(l.ref)
+	f.count(size, tagOf(old), -1)
+	f.countTombstone(whatOf(old) == whatTombstone, size, -1)
 	f.entries--
 	f.giveUp(l, old)
 	f.removeCell(l.seg, int(l.cell))

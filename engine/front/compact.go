@@ -121,7 +121,7 @@ func (f *Front) move(r Ref, size int) bool {
 	}
 	key := a.key(r)
 	for _, sp := range f.spaces {
-		if sp == nil || sp.nodes && len(key) != NodeKeySize {
+		if sp == nil || sp.nodes && !isNodeKey(key) {
 			continue
 		}
 		l := f.Find(sp, f.slotOf(sp, key), f.hash(sp, key), key)

@@ -52,6 +52,7 @@ type Front struct {
 	dirtyBytes [3]int64
 	dirtyKeys  [3]int64
 	entries    int64
+	tombstones int64        // bytes
 	incomplete atomic.Int64 // slots of live name spaces with stored keys that have no entry
 	hand       evictHand
 	emptying   int32 // slab being emptied, -1: none
@@ -394,6 +395,7 @@ type Stats struct {
 	Resident   int64 // bytes that the system has given for blocks
 	Segments   int64
 	Doomed     int64 // name spaces that wait to be freed
+	Tombstones int64 // bytes of entries that say of a key that it is absent
 }
 
 // Stats returns the front's figures.
@@ -406,6 +408,7 @@ func (f *Front) Stats() Stats {
 		Resident:   f.arena.resident.Load(),
 		Segments:   int64(len(f.segments) - len(f.unused)),
 		Doomed:     int64(len(f.doomed)),
+		Tombstones: f.tombstones,
 	}
 }
 

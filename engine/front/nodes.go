@@ -17,6 +17,9 @@ func AppendNodeKey(b []byte, slot uint16, hash uint64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint16(b, slot), hash)
 }
 
+// isNodeKey says whether a key, which may be a client's, could be a node's.
+func isNodeKey(key []byte) bool { return len(key) == NodeKeySize && nodeSlot(key) < Slots }
+
 func nodeHash(key []byte) uint64 { return binary.BigEndian.Uint64(key[2:]) }
 
 func nodeSlot(key []byte) uint16 { return binary.BigEndian.Uint16(key) }

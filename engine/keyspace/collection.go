@@ -48,7 +48,7 @@ func (tx *Tx) LongString(db int, key []byte) *collection.String {
 // putLong is Put for a string that is stored in pieces. What was there has been given up.
 func (tx *Tx) putLong(l *front.Loc, db int, key []byte, e Entry) {
 	it := front.Item{Kind: value.String, Enc: value.Large, Expire: e.Expire, Value: collection.NoRoot}
-	if err := tx.ks.front.Put(l, it, tx.ks.recency.Load()); err != nil {
+	if err := tx.ks.front.Put(l, it, tx.fresh()); err != nil {
 		tx.fail(err)
 		return
 	}
@@ -60,6 +60,7 @@ func (tx *Tx) putLong(l *front.Loc, db int, key []byte, e Entry) {
 // Lengthen stores the string under key in pieces from now on, which may become longer at small cost; an empty one if there
 // is none.
 func (tx *Tx) Lengthen(db int, key []byte) *collection.String {
+	tx.changes()
 	l, it, _ := tx.find(db, key)
 	e := entryOf(it)
 	if !e.Long() {
@@ -75,7 +76,7 @@ func (tx *Tx) Whole(db int, key []byte, e Entry) []byte {
 	if !e.Long() {
 		return e.Value
 	}
-	if tx.mode == Reading {
+	if !tx.mayWait() {
 		tx.cold = true
 		return nil
 	}
@@ -109,7 +110,21 @@ type room[T any] struct {
 }
 
 func (o *opened) reset() {
-	o.hashes.used, o.lists.used, o.sets.used, o.zsets.used, o.strings.used = 0, 0, 0, 0, 0
+	o.hashes.reset()
+	o.lists.reset()
+	o.sets.reset()
+	o.zsets.reset()
+	o.strings.reset()
+}
+
+// keepRooms is how many collections of a kind are kept for reuse: SORT may open millions.
+const keepRooms = 64
+
+func (p *pool[T]) reset() {
+	p.used = 0
+	if len(p.all) > keepRooms {
+		p.all = append([]*room[T](nil), p.all[:keepRooms]...)
+	}
 }
 
 func openAt[T any](tx *Tx, p *pool[T], db int, key []byte, kind value.Kind, into func(*T, collection.Home)) *T {
@@ -167,18 +182,19 @@ func (h *home) Root() ([]byte, value.Encoding) {
 
 // ResizeRoot implements collection.Home.
 func (h *home) ResizeRoot(n int, enc value.Encoding) []byte {
+	h.tx.changes()
 	f := h.tx.ks.front
 	l, _, live := h.find()
 	h.tx.Touched(h.db, h.key)
 	if !live {
-		if err := f.Put(&l, front.Item{Kind: h.kind, Enc: enc, Value: emptyValue}, h.tx.ks.recency.Load()); err != nil {
+		if err := f.Put(&l, front.Item{Kind: h.kind, Enc: enc, Value: emptyValue}, h.tx.written(&l, false)); err != nil {
 			return h.failed(err, n)
 		}
 		if l, _, live = h.find(); !live {
 			return h.failed(errNodeGone, n)
 		}
 	}
-	b, err := f.Grow(&l, n, enc, h.tx.ks.recency.Load())
+	b, err := f.Grow(&l, n, enc, h.tx.written(&l, true))
 	if err != nil {
 		return h.failed(err, n)
 	}
@@ -193,6 +209,7 @@ func (h *home) failed(err error, n int) []byte {
 
 // Drop implements collection.Home.
 func (h *home) Drop() {
+	h.tx.changes()
 	if l, _, live := h.find(); live {
 		h.tx.remove(&l)
 		h.tx.Touched(h.db, h.key)
@@ -245,12 +262,15 @@ func (tx *Tx) node(sp *front.Space, slot uint16, hash uint64) *foundNode {
 func (tx *Tx) grow(l *front.Loc, n int) ([]byte, error) {
 	f := tx.ks.front
 	good := tx.nodes.moves == f.Moves()
-	b, err := f.Grow(l, n, value.Natural, tx.ks.recency.Load())
+	b, err := f.Grow(l, n, value.Natural, tx.fresh())
 	if good {
 		tx.nodes.moves = f.Moves()
 	}
 	return b, err
 }
+
+// readingNodes is how many nodes a read may look at on an event loop, under the shared lock: some 20 000 elements.
+const readingNodes = 256
 
 // findNode looks a node up; live says that it is there.
 func (h *home) findNode(id uint32) (l *front.Loc, it front.Item, live bool) {
@@ -260,8 +280,8 @@ func (h *home) findNode(id uint32) (l *front.Loc, it front.Item, live bool) {
 		if l.Final() {
 			return l, it, false
 		}
-		if h.tx.mode == Reading {
-			h.tx.cold = true
+		if !h.tx.mayWait() {
+			h.tx.miss(l.Space, l.Key)
 			return l, it, false
 		}
 		if err := ks.loadLocked(l); err != nil {
@@ -287,6 +307,10 @@ func (h *home) Node(id uint32) []byte {
 		}
 		return node
 	}
+	if h.tx.nodesRead++; h.tx.nodesRead > readingNodes && h.tx.mode == Reading {
+		h.tx.cold = true // a worker goes on, holding no lock
+		return nil
+	}
 	l, it, live := h.findNode(id)
 	if !live {
 		if !h.tx.cold {
@@ -294,12 +318,13 @@ func (h *home) Node(id uint32) []byte {
 		}
 		return nil
 	}
-	h.tx.ks.front.Touch(l, h.tx.ks.recency.Load())
+	h.tx.ks.front.Touch(l, h.tx.fresh())
 	return it.Value
 }
 
 // ResizeNode implements collection.Home.
 func (h *home) ResizeNode(id uint32, n int) []byte {
+	h.tx.changes()
 	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {
@@ -314,6 +339,7 @@ func (h *home) ResizeNode(id uint32, n int) []byte {
 
 // NewCollection implements collection.Home.
 func (h *home) NewCollection() uint64 {
+	h.tx.changes()
 	h.tx.ks.mu.collections++
 	h.collection = h.tx.ks.mu.collections
 	return h.collection
@@ -321,9 +347,10 @@ func (h *home) NewCollection() uint64 {
 
 // AddNode implements collection.Home.
 func (h *home) AddNode(id uint32, n int) []byte {
+	h.tx.changes()
 	ks := h.tx.ks
 	l := h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
-	if err := ks.front.Put(&l, front.Item{Value: emptyValue}, ks.recency.Load()); err != nil {
+	if err := ks.front.Put(&l, front.Item{Value: emptyValue}, h.tx.fresh()); err != nil {
 		return h.failed(err, n)
 	}
 	return h.ResizeNode(id, n)
@@ -345,13 +372,14 @@ func (h *home) HasNode(id uint32) bool {
 
 // RemoveNode implements collection.Home.
 func (h *home) RemoveNode(id uint32) {
+	h.tx.changes()
 	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {
 		h.tx.fail(errNodeGone)
 		return
 	}
-	if err := h.tx.ks.front.Remove(l, h.tx.ks.recency.Load()); err != nil {
+	if err := h.tx.ks.front.Remove(l, h.tx.fresh()); err != nil {
 		h.tx.fail(err)
 	}
 }
@@ -383,10 +411,17 @@ func (tx *Tx) Copy(fromDB int, from []byte, toDB int, to []byte, expire int64) {
 
 // Move is Copy with the source's own time to live, and removes the source. Within a slot, nodes stay where they are.
 func (tx *Tx) Move(fromDB int, from []byte, toDB int, to []byte) {
+	tx.changes()
 	l, it, live := tx.find(fromDB, from)
 	if !live {
 		return
 	}
+	use := tx.ks.front.Recency(&l)
+	defer func() {
+		if l, _, live := tx.find(toDB, to); live { // what is known of its use goes along
+			tx.ks.front.Touch(&l, use)
+		}
+	}()
 	if it.Enc != value.Large || fromDB != toDB || l.Slot != Slot(to) {
 		tx.Copy(fromDB, from, toDB, to, it.Expire)
 		tx.Delete(fromDB, from)
@@ -395,7 +430,7 @@ func (tx *Tx) Move(fromDB int, from []byte, toDB int, to []byte) {
 	e := entryOf(it)
 	e.Value = bytes.Clone(e.Value)
 	tx.Touched(fromDB, from)
-	if err := tx.ks.front.Remove(&l, tx.ks.recency.Load()); err != nil { // without its nodes
+	if err := tx.ks.front.Remove(&l, tx.fresh()); err != nil { // without its nodes
 		tx.fail(err)
 	}
 	tx.Put(toDB, to, e)

@@ -214,7 +214,7 @@ func (w *world) compare(db int, key string) {
 		w.Unlock()
 	}
 	if how == 2 || tx.Cold() {
-		_, err := w.Detach([]Key{{db, []byte(key)}}, false, 0, w.now, 1, false, func(tx *Tx) { got = show(tx, db, []byte(key)) })
+		_, err := w.Detach([]Key{{db, []byte(key)}}, false, 0, w.now, 1, func(tx *Tx) { got = show(tx, db, []byte(key)) })
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -359,9 +359,10 @@ func TestNodesAreSeenAsOfOneMoment(t *testing.T) {
 		}
 		add(0, n)
 		if cold {
+			h.checkpoint()
 			h.chill()
 		}
-		_, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, h.now, 1, false, func(tx *Tx) {
+		_, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, h.now, 1, func(tx *Tx) {
 			next := 0
 			for i, v := range tx.List(0, []byte("k")).From(0) {
 				if i != next || string(v) != fmt.Sprint(i) {
@@ -413,9 +414,82 @@ func TestOneFieldOfManyIsLittleWork(t *testing.T) {
 	if s := h.Stats(); s.DirtyKeys > 6 {
 		t.Fatalf("a new field makes %d entries dirty", s.DirtyKeys)
 	}
+	h.checkpoint()
 	h.chill()
 	h.write(func(tx *Tx) { tx.Hash(0, []byte("h")).Set([]byte("field78"), []byte("other")) })
 	if s := h.Stats(); s.Entries > SlotFill {
 		t.Fatalf("a change of a cold hash loads %d entries", s.Entries)
 	}
+}
+
+// TestLongReadsLeaveTheLoop: a read that goes through much of a large collection gives up under the shared lock, and is
+// answered without it; one of a few elements is answered at once.
+func TestLongReadsLeaveTheLoop(t *testing.T) {
+	h := open(t, vfs.NewMem())
+	defer h.close()
+	const n = 100_000
+	h.write(func(tx *Tx) {
+		l := tx.List(0, []byte("k"))
+		for i := range n {
+			l.Insert(i, fmt.Append(nil, i))
+		}
+	})
+	count := func(tx *Tx) (read int) {
+		for range tx.List(0, []byte("k")).From(0) {
+			read++
+		}
+		return read
+	}
+	var tx Tx
+	h.RLock()
+	tx.Begin(h.Keyspace, Reading, 0, h.now, 1)
+	read := count(&tx)
+	cold := tx.Cold()
+	tx.Again(Reading, 0)
+	at := string(tx.List(0, []byte("k")).At(n / 2))
+	h.RUnlock()
+	if !cold || read >= n/2 {
+		t.Fatalf("%d elements were read on the loop (given up: %t)", read, cold)
+	}
+	if tx.Cold() || at != fmt.Sprint(n/2) {
+		t.Fatalf("one element: %q (given up: %t)", at, tx.Cold())
+	}
+	if _, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, h.now, 1, func(tx *Tx) { read = count(tx) }); err != nil || read != n {
+		t.Fatalf("%d elements were read on a worker, %v", read, err)
+	}
+}
+
+// TestWarmForFetchesThePath: what a change of a cold collection reads first is in the front before the lock is taken, and
+// the trial has changed nothing.
+func TestWarmForFetchesThePath(t *testing.T) {
+	h := open(t, vfs.NewMem())
+	defer h.close()
+	h.write(func(tx *Tx) {
+		x := tx.Hash(0, []byte("h"))
+		for i := range 200000 {
+			x.Set(fmt.Append(nil, "field", i), []byte("value"))
+		}
+	})
+	h.checkpoint()
+	h.chill()
+	h.want("h", func() string { v, _ := h.get("h"); return v }()) // the root alone
+	change := func(tx *Tx) { tx.Hash(0, []byte("h")).Set([]byte("field77"), []byte("other")) }
+	var tx Tx
+	if err := h.try(&tx, 0, change); err != nil || len(tx.missing) == 0 {
+		t.Fatalf("a trial misses %d nodes, %v", len(tx.missing), err)
+	}
+	if err := h.WarmFor(0, change); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.try(&tx, 0, change); err != nil || len(tx.missing) != 0 {
+		t.Fatalf("after WarmFor a trial misses %d nodes, %v", len(tx.missing), err)
+	}
+	if s := h.Stats(); s.DirtyKeys != 0 {
+		t.Fatalf("trials have made %d entries dirty", s.DirtyKeys)
+	}
+	h.write(func(tx *Tx) {
+		if v, _ := tx.Hash(0, []byte("h")).Get([]byte("field77")); string(v) != "value" {
+			t.Fatalf("the field is %q", v)
+		}
+	})
 }

@@ -11,9 +11,9 @@ import (
 )
 
 // Detach runs a read on the caller's goroutine without holding the lock while it runs: over copies of its declared
-// keys, all as of one moment, or, with all set, over a view of data base db. LFU is the configured policy's kind.
-func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64, lfu bool, run func(tx *Tx)) (due bool, err error) {
-	tx := &Tx{lfu: lfu}
+// keys, all as of one moment, or, with all set, over a view of data base db.
+func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64, run func(tx *Tx)) (due bool, err error) {
+	tx := &Tx{}
 	tx.Begin(ks, Detached, db, now, seed)
 	defer func() { err = errors.Join(err, tx.letGo()) }()
 	if all {
@@ -40,7 +40,7 @@ func (tx *Tx) letGo() (err error) {
 			err = errors.Join(err, v.close())
 		}
 	}
-	tx.copies = nil
+	tx.copies, tx.copyAt = nil, nil
 	return err
 }
 
@@ -52,7 +52,7 @@ func (ks *Keyspace) copyKeys(tx *Tx, keys []Key) (due bool, err error) {
 		}
 		read := Tx{}
 		ks.mu.RLock()
-		read.Begin(ks, Reading, tx.db, tx.now, 0)
+		read.Begin(ks, Reading, tx.db, tx.now, tx.chance)
 		large := tx.copyAll(&read, keys)
 		ks.mu.RUnlock()
 		if large { // the nodes have to be pinned at the same moment
@@ -90,6 +90,21 @@ func (tx *Tx) copyAll(read *Tx, keys []Key) (large bool) {
 		tx.copies = append(tx.copies, copied{Key: k, entry: e, ok: ok})
 	}
 	return large
+}
+
+// copyUndeclared adds a copy of a key that a command meets: under the shared lock, if nothing has to be loaded or pinned.
+func (ks *Keyspace) copyUndeclared(tx *Tx, k Key) error {
+	read := Tx{}
+	ks.mu.RLock()
+	read.Begin(ks, Reading, tx.db, tx.now, 0)
+	e, ok := read.Peek(k.DB, k.Key)
+	e.Value = bytes.Clone(e.Value)
+	ks.mu.RUnlock()
+	if read.err != nil || read.cold || e.Enc == value.Large {
+		return ks.copyNow(tx, []Key{k})
+	}
+	tx.copies = append(tx.copies, copied{Key: k, entry: e, ok: ok})
+	return nil
 }
 
 // copyNow adds copies of keys, all as of one moment, with views of the nodes of large collections.

@@ -209,7 +209,7 @@ func (ks *Keyspace) enterLocked(l *front.Loc, record []byte, found bool) error {
 			return err
 		}
 	}
-	return ks.front.Fill(l, it, ks.recency.Load())
+	return ks.front.Fill(l, it, front.FreshUse(ks.usage.clock.Load()))
 }
 
 // fetchKey fills one key.
@@ -239,7 +239,7 @@ func (ks *Keyspace) fetchKey(sp *front.Space, key []byte) error {
 // enter runs fn under the exclusive lock if the slot's epoch is still the same.
 func (ks *Keyspace) enter(sp *front.Space, slot uint16, epoch uint32, fn func() error) (done bool, err error) {
 	ks.mu.Lock()
-	defer ks.mu.Unlock()
+	defer ks.Unlock()
 	if sp.Dead() {
 		return true, nil
 	}

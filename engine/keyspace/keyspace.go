@@ -10,7 +10,10 @@
 //	fill.go        cold keys: from the store into the front
 //	checkpoint.go  from the front into the store
 //	scan.go        walking keys in the order of positions
-//	upkeep.go      eviction, compaction, freeing; what is due
+//	upkeep.go      dropping, compaction, freeing; what is due
+//	recency.go     how uses of keys are noted
+//	memory.go      what data takes up; all of it in memory
+//	evict.go       which keys are to be evicted
 package keyspace
 
 import (
@@ -61,8 +64,9 @@ type Keyspace struct {
 		toDrop      []deadCollection    // of these, what the next checkpoint removes from the store
 		toFree      []deadCollection    // and what is still to be freed in the front
 	}
-	clock   atomic.Int64  // greatest time stamp applied, Unix milliseconds
-	recency atomic.Uint32 // local clock of recency, seconds
+	clock   atomic.Int64 // greatest time stamp applied, Unix milliseconds
+	usage   usage
+	memory  memory
 	fills   fills
 	watched atomic.Pointer[Observer]
 	due     dueScan
@@ -147,9 +151,6 @@ func (ks *Keyspace) Close() error {
 
 // Clock is the greatest time stamp applied, Unix milliseconds.
 func (ks *Keyspace) Clock() int64 { return ks.clock.Load() }
-
-// SetRecencyClock sets the local clock by which uses of keys are noted, seconds since any moment.
-func (ks *Keyspace) SetRecencyClock(seconds uint32) { ks.recency.Store(seconds) }
 
 // SetBudget changes the bytes that the front may hold; 0: no bound.
 func (ks *Keyspace) SetBudget(n int64) { ks.budget.Store(n) }

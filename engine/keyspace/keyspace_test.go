@@ -102,7 +102,7 @@ func (h *house) get(key string) (val string, ok bool) {
 	if !tx.Cold() {
 		return val, ok
 	}
-	_, err := h.Detach([]Key{{0, []byte(key)}}, false, 0, h.now, 1, false, func(tx *Tx) {
+	_, err := h.Detach([]Key{{0, []byte(key)}}, false, 0, h.now, 1, func(tx *Tx) {
 		e, ok = tx.Get(0, []byte(key))
 		val = string(e.Value)
 	})
@@ -364,7 +364,7 @@ func (h *house) scan(cursor uint64, count int, mode Mode) (keys []string, next u
 		}
 		return keys, next
 	}
-	_, err := h.Detach(nil, false, 0, h.now, 1, false, func(tx *Tx) {
+	_, err := h.Detach(nil, false, 0, h.now, 1, func(tx *Tx) {
 		next = tx.Scan(0, cursor, count, func(key []byte, _ Entry) { keys = append(keys, string(key)) })
 	})
 	if err != nil {
@@ -561,7 +561,7 @@ func TestDetachReportsWhatIsDue(t *testing.T) {
 	h.chill()
 	ran := false
 	for now, want := range map[int64]bool{2000: false, 2001: true} {
-		due, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, now, 1, false, func(*Tx) { ran = true })
+		due, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, now, 1, func(*Tx) { ran = true })
 		if err != nil || due != want || ran == want {
 			t.Errorf("at %d: due %t, %v, ran %t", now, due, err, ran)
 		}

@@ -88,7 +88,7 @@ func (tx *Tx) stretch(db int, slot uint16, hash uint64, most, mostMerged int) (l
 	if ks.completeBetween(sp, from, to) {
 		return list, to, nil
 	}
-	if tx.mode == Reading {
+	if !tx.mayWait() {
 		tx.cold = true
 		return nil, to, nil
 	}

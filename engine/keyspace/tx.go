@@ -30,6 +30,8 @@ const (
 	Riding
 	// Detached: on a worker, over copies of its keys or a view of all of them.
 	Detached
+	// Trying: under the shared lock, up to the first change, to see what is cold (WarmFor).
+	Trying
 )
 
 // Tx is one command's view of the key space, for reading or for writing.
@@ -46,31 +48,38 @@ type Tx struct {
 	rnd     uint64
 	own     uint64 // what reads that ride along draw from
 	term    uint64
-	lfu     bool
-	noTouch bool // reads do not count as uses
+	chance  uint64 // what decides whether a use is counted
+	counted uint64 // hash of the key whose use this command has counted last
+	noTouch bool   // reads do not count as uses
 
 	cold bool
 	due  bool
 	err  error
 
-	copies []copied // Detached: the declared keys
-	view   *view    // Detached: all keys, for walks
-	opened opened   // collections, for reuse
+	copies []copied // Detached: the declared keys, and others that were met
+	copyAt map[string]int
+	view   *view  // Detached: all keys, for walks
+	opened opened // collections, for reuse
 	nodes  *nodeCache
 	last   lastFound
+
+	missing []missed // Trying
+
+	nodesRead int // by the command under way
 }
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu, opened: tx.opened, nodes: tx.nodes}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, chance: seed, opened: tx.opened, nodes: tx.nodes}
 	tx.opened.reset()
 }
 
 // Again is Begin for the next command of the same entry or run: all but the data base goes on.
 func (tx *Tx) Again(mode Mode, db int) {
-	tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false
+	tx.mode, tx.db, tx.cold, tx.due, tx.counted = mode, db, false, false, 0
 	tx.opened.reset()
 	tx.last = lastFound{}
+	tx.nodesRead = 0
 }
 
 // Cold says that the command met a key that only the store may have: its reply is not to be used.
@@ -82,12 +91,6 @@ func (tx *Tx) Due() bool { return tx.due }
 // Err is what went wrong below: the store could not be read, or memory could not be had. The state cannot be trusted
 // after a write that ended so.
 func (tx *Tx) Err() error { return tx.err }
-
-// SetLFUPolicy says whether the configured eviction policy counts uses; OBJECT FREQ asks.
-func (tx *Tx) SetLFUPolicy(on bool) { tx.lfu = on }
-
-// LFUPolicy says whether the configured eviction policy counts uses.
-func (tx *Tx) LFUPolicy() bool { return tx.lfu }
 
 // SetNoTouch says whether reads do not count as uses of their keys (CLIENT NO-TOUCH), until the next Begin.
 func (tx *Tx) SetNoTouch(on bool) { tx.noTouch = on }
@@ -118,10 +121,7 @@ func (tx *Tx) Rand() uint64 {
 		state = &tx.own
 	}
 	*state += 0x9e3779b97f4a7c15
-	z := *state
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
+	return mix(*state)
 }
 
 func (tx *Tx) fail(err error) {
@@ -145,8 +145,8 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 		if l.Final() {
 			return l, it, false
 		}
-		if tx.mode == Reading {
-			tx.cold = true
+		if !tx.mayWait() {
+			tx.miss(l.Space, key)
 			return l, it, false
 		}
 		if err := ks.loadLocked(&l); err != nil {
@@ -199,7 +199,7 @@ func (tx *Tx) Get(db int, key []byte) (Entry, bool) {
 		return Entry{}, false
 	}
 	if !tx.noTouch {
-		tx.ks.front.Touch(&l, tx.ks.recency.Load())
+		tx.touch(&l)
 	}
 	return entryOf(it), true
 }
@@ -217,8 +217,9 @@ func (tx *Tx) Peek(db int, key []byte) (Entry, bool) {
 }
 
 func (tx *Tx) remove(l *front.Loc) {
+	tx.changes()
 	tx.ks.abandonLocked(l)
-	if err := tx.ks.front.Remove(l, tx.ks.recency.Load()); err != nil {
+	if err := tx.ks.front.Remove(l, tx.fresh()); err != nil {
 		tx.fail(err)
 	}
 }
@@ -226,6 +227,7 @@ func (tx *Tx) remove(l *front.Loc) {
 // Put stores a whole value under key, replacing what was there, with its time to live (0: none).
 // val may alias what Get returned.
 func (tx *Tx) Put(db int, key []byte, e Entry) {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	tx.Touched(db, key)
 	if live {
@@ -240,7 +242,7 @@ func (tx *Tx) Put(db int, key []byte, e Entry) {
 		v = emptyValue
 	}
 	it := front.Item{Kind: e.Kind, Enc: e.Enc, Expire: e.Expire, Value: v}
-	if err := tx.ks.front.Put(&l, it, tx.ks.recency.Load()); err != nil {
+	if err := tx.ks.front.Put(&l, it, tx.written(&l, live)); err != nil {
 		tx.fail(err)
 	}
 }
@@ -251,11 +253,12 @@ var emptyValue = []byte{}
 // time to live stay, the encoding becomes enc. The key must exist and hold a string. The slice is valid until the
 // next call on the transaction. Cost is in proportion to the change where the memory allows it.
 func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if !live {
 		return make([]byte, n) // not reached by a handler that has looked
 	}
-	b, err := tx.ks.front.Grow(&l, n, enc, tx.ks.recency.Load())
+	b, err := tx.ks.front.Grow(&l, n, enc, tx.written(&l, true))
 	if err != nil {
 		tx.fail(err)
 		return make([]byte, n)
@@ -266,6 +269,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 
 // SetExpire sets the time to live of an existing key (0: none) and says whether the key existed.
 func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
+	tx.changes()
 	l, it, live := tx.find(db, key)
 	if !live {
 		return false
@@ -302,6 +306,7 @@ func (tx *Tx) Len(db int) int64 {
 
 // Flush removes every key of db and returns how many there were. The memory is freed in the background.
 func (tx *Tx) Flush(db int) int64 {
+	tx.changes()
 	ks := tx.ks
 	sp := ks.mu.dbs[db]
 	n := sp.Len()
@@ -317,30 +322,10 @@ func (tx *Tx) Flush(db int) int64 {
 
 // Swap exchanges the data bases a and b.
 func (tx *Tx) Swap(a, b int) {
+	tx.changes()
 	tx.swapping(a, b)
 	dbs := &tx.ks.mu.dbs
 	dbs[a], dbs[b] = dbs[b], dbs[a]
-}
-
-// Recency is what is known of a key's use: idle time in milliseconds, and the logarithmic use counter of the LFU policy (0–255).
-func (tx *Tx) Recency(db int, key []byte) (idle int64, freq uint8, ok bool) {
-	if tx.mode == Detached {
-		_, ok := tx.copyOf(db, key)
-		return 0, 0, ok
-	}
-	l, _, live := tx.find(db, key)
-	if !live {
-		return 0, 0, false
-	}
-	return int64(tx.ks.recency.Load()-tx.ks.front.Recency(&l)) * 1000, 0, true
-}
-
-// SetRecency overwrites what Recency reports (RESTORE's IDLETIME and FREQ). Negative: leave.
-func (tx *Tx) SetRecency(db int, key []byte, idle int64, freq int) {
-	l, _, live := tx.find(db, key)
-	if live && idle >= 0 {
-		tx.ks.front.Touch(&l, tx.ks.recency.Load()-uint32(idle/1000))
-	}
 }
 
 // MemoryUsage is the number of bytes that key and value take up in the front, overhead included, were the key resident.
@@ -379,17 +364,40 @@ func (tx *Tx) copyOf(db int, key []byte) (Entry, bool) {
 
 // copiedKey is the copy of a key, made now if it was not declared.
 func (tx *Tx) copiedKey(db int, key []byte) *copied {
-	for i := range tx.copies {
-		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
-			return c
-		}
+	if i, ok := tx.copyIndex(db, key); ok {
+		return &tx.copies[i]
 	}
-	if err := tx.ks.copyNow(tx, []Key{{db, bytes.Clone(key)}}); err != nil {
+	if err := tx.ks.copyUndeclared(tx, Key{db, bytes.Clone(key)}); err != nil {
 		tx.fail(err)
 		return &copied{}
 	}
 	return &tx.copies[len(tx.copies)-1]
 }
+
+// fewCopies is how many copies are searched one by one; with more, an index is kept.
+const fewCopies = 8
+
+// copyIndex finds a key among the copies.
+func (tx *Tx) copyIndex(db int, key []byte) (int, bool) {
+	for i := range tx.copies[:min(len(tx.copies), fewCopies)] {
+		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
+			return i, true
+		}
+	}
+	if len(tx.copies) <= fewCopies {
+		return 0, false
+	}
+	if tx.copyAt == nil {
+		tx.copyAt = map[string]int{}
+	}
+	for i := fewCopies + len(tx.copyAt); i < len(tx.copies); i++ {
+		tx.copyAt[copyName(tx.copies[i].DB, tx.copies[i].Key.Key)] = i
+	}
+	i, ok := tx.copyAt[copyName(db, key)]
+	return i, ok
+}
+
+func copyName(db int, key []byte) string { return string(append([]byte{byte(db)}, key...)) }
 
 // position is where a key's record stands in the store.
 func (ks *Keyspace) position(sp *front.Space, key []byte) store.Position {

@@ -205,7 +205,7 @@ func TestWarnings(t *testing.T) {
 		"standard input, line 2: activedefrag: no effect: Larder's memory does not need defragmenting",
 		"standard input, line 3: list-max-listpack-size: no effect: thresholds of the data's form are fixed in Larder",
 		"standard input, line 5: supervised: no effect: the service manager and the system see to it",
-		"configuration file: maxmemory-policy: no effect with overflow yes: nothing is evicted, cold data stays on disk",
+		"configuration file: maxmemory-policy: evicts nothing with overflow yes and no maxdisk: cold data stays on disk",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)

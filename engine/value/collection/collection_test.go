@@ -104,8 +104,8 @@ func TestSmallHashKeepsTheOrderOfInsertion(t *testing.T) {
 	var h Hash
 	h.Open(m)
 	var want []string
-	for i := range SmallCount {
-		f := fmt.Sprint("f", (i*37)%SmallCount)
+	for i := range SmallFields {
+		f := fmt.Sprint("f", (i*37)%SmallFields)
 		h.Set([]byte(f), []byte("v"))
 		want = append(want, f)
 	}
@@ -121,7 +121,7 @@ func TestSmallHashKeepsTheOrderOfInsertion(t *testing.T) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
 	h.Set([]byte("one more"), nil)
-	if !h.Large() || h.Len() != SmallCount+1 {
+	if !h.Large() || h.Len() != SmallFields+1 {
 		t.Fatal("it did not become large")
 	}
 	h.Delete([]byte("one more"))

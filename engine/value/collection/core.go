@@ -10,10 +10,12 @@ import (
 // Bounds of what is kept in one chunk, in the key's own entry. They are Redis's defaults, so that a small collection has
 // the order that it has there; as constants they are part of the format. What has outgrown them stays large, as in Redis.
 const (
-	SmallCount    = 128     // fields or members of a hash, a sorted set, a set
-	SmallElement  = 64      // bytes of each field, value or member
-	SmallIntegers = 512     // members of a set of integers alone
-	smallList     = 2 << 10 // bytes of a list's chunk
+	SmallFields   = 512      // fields of a hash
+	SmallMembers  = 128      // members of a sorted set, or of a set
+	SmallElement  = 64       // bytes of each field, value or member
+	SmallIntegers = 512      // members of a set of integers alone
+	smallChunk    = 32 << 10 // bytes of a hash's or set's chunk, whatever the above says
+	smallList     = 2 << 10  // bytes of a list's chunk
 )
 
 // Bounds of nodes, in bytes: with its front entry's header a node fits into four KiB.

@@ -2,14 +2,14 @@ package collection
 
 import "iter"
 
-// Hash is a map from fields to values. A small one (see SmallCount) keeps the order of insertion, as Redis's does; a large
+// Hash is a map from fields to values. A small one (see SmallFields) keeps the order of insertion, as Redis's does; a large
 // one has the order of (hash of field, field).
 type Hash struct{ hashed }
 
 // Open makes it the hash that lives in home.
 func (h *Hash) Open(home Home) {
 	h.home = home
-	h.shape = pairs
+	h.shape, h.most = pairs, SmallFields
 }
 
 // Get returns a field's value.

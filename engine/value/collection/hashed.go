@@ -13,6 +13,7 @@ type hashed struct {
 	core
 	shape shape
 	run   int
+	most  int // elements of a small one
 }
 
 func (h *hashed) tree() tree { return tree{core: &h.core, run: h.run, shape: h.shape} }
@@ -53,10 +54,11 @@ func (h *hashed) put(key, e []byte, long int) (added bool) {
 	if !large {
 		i, ok := h.find(small, key)
 		switch {
-		case ok && long <= SmallElement:
+		case long > SmallElement || len(small)+chunkRoom(len(e)) > smallChunk:
+		case ok:
 			h.replaceSmall(small, i, e)
 			return false
-		case !ok && long <= SmallElement && small.count() < SmallCount:
+		case small.count() < h.most:
 			h.insertSmall(small, i, e, value.Natural)
 			return true
 		}

@@ -103,8 +103,6 @@ func (p page) before(i int) (n int) {
 	return n
 }
 
-func (p page) total() int { return p.before(p.children()) }
-
 func (p page) check() error {
 	if len(p) < pageHeader {
 		return fmt.Errorf("%w: a page of %d bytes", errChunk, len(p))

@@ -16,7 +16,7 @@ type Set struct{ hashed }
 // Open makes it the set that lives in home.
 func (s *Set) Open(home Home) {
 	s.home = home
-	s.shape = members
+	s.shape, s.most = members, SmallMembers
 }
 
 // Integers says whether it is a small set of integers alone, as an intset is in Redis.
@@ -86,7 +86,7 @@ func (s *Set) Add(m []byte) bool {
 
 // leaveIntegers makes a set of integers one of anything, before something n bytes long comes in.
 func (s *Set) leaveIntegers(small chunk, n int) {
-	if small.count() >= SmallCount || n > SmallElement {
+	if small.count() >= SmallMembers || n > SmallElement {
 		s.grow(small.copies())
 		return
 	}

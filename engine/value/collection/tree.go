@@ -161,9 +161,6 @@ func (pl *place) elem() []byte {
 // nextLeaf moves to the beginning of the next leaf; false at the end, or if it cannot be had.
 func (t *tree) nextLeaf(pl *place) bool { return t.sideways(pl, 1) }
 
-// previousLeaf moves to the last element of the leaf before.
-func (t *tree) previousLeaf(pl *place) bool { return t.sideways(pl, -1) }
-
 func (t *tree) sideways(pl *place, d int) bool {
 	depth := pl.depth
 	for ; depth > 0; depth-- {

@@ -136,7 +136,7 @@ func (z *ZSet) removeScored(m []byte, score float64) {
 func (z *ZSet) setSmall(small chunk, m []byte, score float64, added *bool) bool {
 	at, old, ok := findSmall(small, m)
 	*added = !ok
-	if !ok && (small.count() >= SmallCount || len(m) > SmallElement) {
+	if !ok && (small.count() >= SmallMembers || len(m) > SmallElement) {
 		return false
 	}
 	z.elem = appendScored(z.elem[:0], score, m)

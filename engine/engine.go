@@ -322,15 +322,32 @@ func (e *Engine) warmNodes(commands []byte) (err error) {
 		if row == nil || db >= keyspace.Databases {
 			return nil // likewise
 		}
-		keys := e.declare.add(e.declare.keys[:0], row, db, e.args)
-		if row = row.Resolve(e.args); row.Do == nil || !row.ArityOK(len(e.args)) || !e.keys.AnyCold(keys) {
+		if row = row.Resolve(e.args); !row.ArityOK(len(e.args)) {
 			continue
 		}
-		if err := e.keys.WarmFor(db, func(tx *keyspace.Tx) { row.Do(tx, e.args, reply.Discard) }); err != nil {
+		if row != command.Exec() {
+			err = e.warmNodesOf(row, db, e.args)
+		} else if err = command.EachNested(e.args, func(c command.Nested) error {
+			if c.Row == nil || c.Row == row || !c.Row.ArityOK(len(c.Args)) {
+				return nil
+			}
+			return e.warmNodesOf(c.Row, c.DB, c.Args)
+		}); errors.Is(err, command.ErrExec) {
+			err = nil // likewise
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// warmNodesOf fetches the cold nodes of large collections that a command will need.
+func (e *Engine) warmNodesOf(row *command.Command, db int, args [][]byte) error {
+	if keys := e.declare.add(e.declare.keys[:0], row, db, args); row.Do == nil || !e.keys.AnyCold(keys) {
+		return nil
+	}
+	return e.keys.WarmFor(db, func(tx *keyspace.Tx) { row.Do(tx, args, reply.Discard) })
 }
 
 // Prefetch starts the fetches of an entry's cold keys and returns at once. The bytes are not kept.

@@ -79,6 +79,7 @@ func (srv *Server) newSession(c *transport.Conn) *session {
 	l := srv.loops[c.Loop().ID()]
 	v := srv.config.Load()
 	s := &session{conn: c, loop: l, server: srv, limits: resp.DefaultLimits()}
+	s.limits.MaxArgs = engine.MaxArgs // what the log can hold
 	s.authenticated = v.RequirePass == ""
 	s.applyLimits(v)
 	s.client.since = c.Loop().Now()
@@ -433,6 +434,9 @@ func (s *session) addWrite(e *entry, args [][]byte) bool {
 	b := s.loop.batch()
 	if b == nil {
 		return s.stall()
+	}
+	if e.renamed {
+		args = append([][]byte{s.server.table.logName(e)}, args[1:]...)
 	}
 	b.commands.AddWrite(s.engineRow(e), s.db, args)
 	s.note(b, e)

@@ -35,6 +35,7 @@ type entry struct {
 	id     int      // place in the statistics
 	// looksUp: the command reads one key, and its reply says whether that was there.
 	looksUp bool
+	renamed bool // clients call it by another name than the log
 }
 
 // commandTable finds commands by name, under their renamed names.
@@ -59,7 +60,7 @@ func newCommandTable(renames func(name string) (string, bool), thresholds func()
 		add(name, e)
 		entered = append(entered, e)
 		if to, ok := renames(name); ok {
-			name = strings.ToLower(to)
+			name, e.renamed = strings.ToLower(to), true
 		}
 		if name != "" {
 			t.byName[name] = e

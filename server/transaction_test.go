@@ -1,8 +1,11 @@
 package server
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/larder-db/larder/engine"
 )
 
 // pair is the same conversation with redis-server and with Larder, over several connections.
@@ -150,6 +153,30 @@ WATCH a; 1: ZADD a 1 x 2 y; MULTI; PING; EXEC; WATCH a; 1: ZADD a 1 x; MULTI; PI
 MULTI; HSET h f 1; RPUSH l 1 2; SADD s x; ZADD z 1.5 x; HGETALL h; LRANGE l 0 -1; SMEMBERS s; ZRANGE z 0 -1 WITHSCORES; HGETALL l; EXEC
 SET a 1; WATCH a; DEBUG RELOAD; MULTI; PING; EXEC
 `), "\n")
+
+// TestRenamedCommandsAreLoggedByTheirNames: the log can be read whatever the configuration says.
+func TestRenamedCommandsAreLoggedByTheirNames(t *testing.T) {
+	t.Parallel()
+	ts := start(t, "rename-command SET foo", "enable-debug-command yes")
+	c := ts.dial()
+	c.must("foo a 1", "+OK\r\n")
+	c.must("MULTI", "+OK\r\n")
+	c.must("foo b 2", "+QUEUED\r\n")
+	c.must("EXEC", "*1\r\n+OK\r\n")
+	c.must("DEBUG LOADAOF", "+OK\r\n")
+	c.must("MGET a b", "*2\r\n"+bulk("1")+bulk("2"))
+}
+
+// TestMoreArgumentsThanTheLogHolds: nothing that a client sends makes an entry that cannot be read.
+func TestMoreArgumentsThanTheLogHolds(t *testing.T) {
+	t.Parallel()
+	ts := start(t)
+	c := ts.dial()
+	c.send(fmt.Sprintf("*%d\r\n", engine.MaxArgs+1))
+	c.want("-ERR Protocol error: invalid multibulk length\r\n")
+	c.wantEnd()
+	ts.dial().must("PING", "+PONG\r\n")
+}
 
 func TestTransactionsAreRedis(t *testing.T) {
 	t.Parallel()

@@ -22,6 +22,7 @@ type loop struct {
 	free    []*batch
 	flight  int         // batches proposed and not done
 	stalled []*session  // sessions that wait for room in a batch
+	run     []taken     // room for the commands that a session takes together
 	out     resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id

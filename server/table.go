@@ -30,6 +30,8 @@ type entry struct {
 	id     int      // place in the statistics
 	// looksUp: the command reads one key, and its reply says whether that was there.
 	looksUp bool
+	// quick: a read that the loop answers at once where it can.
+	quick bool
 }
 
 // commandTable finds commands by name, under their renamed names.
@@ -46,6 +48,7 @@ func newCommandTable(renames func(name string) (string, bool)) *commandTable {
 		t.names = append(t.names, name)
 		t.byRow[e.row] = e
 		e.looksUp = looksUp(e.row)
+		e.quick = e.server == nil && !e.container() && e.row.Flags&(command.Write|command.LongRead) == 0
 	}
 	var entered []*entry
 	enter := func(name string, e *entry) {

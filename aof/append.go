@@ -3,6 +3,7 @@ package aof
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 const (
@@ -153,14 +154,17 @@ func (l *Log) syncCurrentLocked() error {
 	if err := s.file.SyncData(); err != nil {
 		return l.failLocked(fmt.Errorf("syncing %s: %w", s.path, err))
 	}
-	l.mu.lastSync = l.opts.Now().Sub(began)
-	l.countSyncLocked(l.mu.written)
+	l.countSyncLocked(l.mu.written, l.opts.Now().Sub(began))
 	return nil
 }
 
-func (l *Log) countSyncLocked(position int64) {
+func (l *Log) countSyncLocked(position int64, took time.Duration) {
 	l.mu.syncs++
-	l.mu.slowestSync = max(l.mu.slowestSync, l.mu.lastSync)
+	l.mu.lastSync = took
+	l.mu.slowestSync = max(l.mu.slowestSync, took)
+	if l.opts.Synced != nil {
+		l.opts.Synced(took)
+	}
 	l.mu.synced = position
 	l.changed.Broadcast()
 }
@@ -208,8 +212,7 @@ func (l *Log) awaitSyncLocked(position int64) error {
 			l.changed.Broadcast()
 			return l.failLocked(fmt.Errorf("syncing %s: %w", s.path, err))
 		}
-		l.mu.lastSync = took
-		l.countSyncLocked(target)
+		l.countSyncLocked(target, took)
 	}
 	return nil
 }

@@ -161,7 +161,6 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	}
 	var stops []stop
 	mem, tr := vfs.NewCrashableMem(), newTracker()
-	rng := rand.New(rand.NewPCG(3, 4))
 	points := 0
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsRead {
@@ -173,11 +172,11 @@ func TestCrashAtEveryOperation(t *testing.T) {
 			for shard, states := range allowed {
 				copied[shard] = states
 			}
-			for _, percent := range []int{0, 50, 100} {
+			for seed, percent := range []int{0, 100, 50, 50, 20, 80} {
 				stops = append(stops, stop{
-					fs:      mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}),
+					fs:      mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(uint64(points), uint64(seed)))}),
 					allowed: copied,
-					name:    fmt.Sprintf("point %d, %d%% of what was not synced", points, percent),
+					name:    fmt.Sprintf("point %d, seed %d, %d%% of what was not synced", points, seed, percent),
 				})
 			}
 		})

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/larder-db/larder/race"
 )
 
 // smallLog builds a log over two segments and returns its files and the state of shard 1, which was truncated, cut
@@ -71,7 +73,7 @@ func TestFlippedByte(t *testing.T) {
 				if offset > segmentHeaderContent && offset < segmentHeaderSize && offset%512 != 0 || offset > int(tail)+3000 && offset%512 != 0 {
 					continue // bytes that are never read, but for a sample
 				}
-				if raceEnabled && offset%16 != 4 {
+				if race.Enabled && offset%16 != 4 {
 					continue
 				}
 				data[offset] ^= 0x40

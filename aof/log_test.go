@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/larder-db/larder/aof/storetest"
+	"github.com/larder-db/larder/race"
 )
 
 func TestReopen(t *testing.T) {
@@ -504,7 +505,7 @@ func TestTools(t *testing.T) {
 }
 
 func TestStoreLogsDoesNotAllocate(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("pools forget at random under the race detector")
 	}
 	opts, _ := testOptions(vfs.NewMem())

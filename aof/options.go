@@ -65,6 +65,8 @@ type Options struct {
 	BootID string
 	// Now measures how long syncs take; default time.Now.
 	Now func() time.Time
+	// Synced, if set, is told how long each sync took. The log's lock is held: it must be quick.
+	Synced func(took time.Duration)
 	// Ticks drives EverySec and the vouchers of an idle log; default: once a second.
 	Ticks <-chan time.Time
 }

@@ -80,29 +80,31 @@ func (b *buffers) free() {
 
 // GetLog reads an entry, or returns raft.ErrLogNotFound.
 func (s *ShardLog) GetLog(index uint64, log *raft.Log) error {
-	s.mu.RLock()
-	p, segment, ok := s.mu.entries.find(index)
+	p, segment, ok := s.pinned(index)
 	if !ok {
-		s.mu.RUnlock()
 		return raft.ErrLogNotFound
 	}
-	segment.pin.RLock()
-	s.mu.RUnlock()
 	defer segment.pin.RUnlock()
 	return readEntry(segment, p, s.id, index, log)
+}
+
+// pinned finds an entry and pins its segment, which the caller unpins.
+func (s *ShardLog) pinned(index uint64) (p place, segment *segment, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if p, segment, ok = s.mu.entries.find(index); ok {
+		segment.pin.RLock()
+	}
+	return p, segment, ok
 }
 
 // GetHead is GetLog without the data of a command: index, term and type are what the record's header says. It costs a
 // read of a few bytes, whatever the entry's size, and checks the header only.
 func (s *ShardLog) GetHead(index uint64, log *raft.Log) error {
-	s.mu.RLock()
-	p, segment, ok := s.mu.entries.find(index)
+	p, segment, ok := s.pinned(index)
 	if !ok {
-		s.mu.RUnlock()
 		return raft.ErrLogNotFound
 	}
-	segment.pin.RLock()
-	s.mu.RUnlock()
 	defer segment.pin.RUnlock()
 	r, err := segment.readHead(p, s.id, index)
 	if err != nil {

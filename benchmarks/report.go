@@ -39,6 +39,11 @@ func (r *report) figure(work, unit string, larder, redis, most float64) {
 	r.judge(row{Work: work, Unit: unit, Larder: larder, Redis: redis, Ratio: larder, Bound: most, Most: true})
 }
 
+// atLeast adds one that must not be lower than a bound.
+func (r *report) atLeast(work, unit string, larder, bound float64) {
+	r.judge(row{Work: work, Unit: unit, Larder: larder, Ratio: larder, Bound: bound})
+}
+
 func (r *report) judge(w row) {
 	if w.Bound != 0 {
 		met := w.Ratio >= w.Bound

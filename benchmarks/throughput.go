@@ -134,11 +134,16 @@ func (b *bench) redisBenchmark(s *server, l load) (sample, error) {
 }
 
 func (b *bench) runRedisBenchmark(s *server, l load, requests, keys int) (sample, error) {
+	return b.redisBenchmarkWith(s, "-t", l.test, "-P", strconv.Itoa(l.pipeline), "-n", strconv.Itoa(requests), "-r", strconv.Itoa(keys),
+		"-d", strconv.Itoa(valueBytes))
+}
+
+// redisBenchmarkWith runs redis-benchmark with these arguments.
+func (b *bench) redisBenchmarkWith(s *server, args ...string) (sample, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, 3*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "redis-benchmark", "-p", strconv.Itoa(s.port), "-c", strconv.Itoa(clients),
-		"-t", l.test, "-P", strconv.Itoa(l.pipeline), "-n", strconv.Itoa(requests), "-r", strconv.Itoa(keys),
-		"-d", strconv.Itoa(valueBytes), "--csv").Output()
+	args = append([]string{"--csv", "-p", strconv.Itoa(s.port), "-c", strconv.Itoa(clients)}, args...)
+	out, err := exec.CommandContext(ctx, "redis-benchmark", args...).Output()
 	if err != nil {
 		return sample{}, fmt.Errorf("redis-benchmark on %s: %w; the server said: %s", s.name, err, s.said.String())
 	}

@@ -57,6 +57,21 @@ func (b *Batch) AddRead(row *command.Command, db int, args [][]byte) {
 // Calls is what the batch holds, in order.
 func (b *Batch) Calls() []Call { return b.calls }
 
+// Args are the arguments of the i-th call. They are looked for from the beginning, so this is for exceptions.
+func (b *Batch) Args(i int) [][]byte {
+	if b.calls[i].Local {
+		return b.calls[i].Args
+	}
+	rest := b.entry[entryHeader:]
+	var args [][]byte
+	for _, c := range b.calls[:i+1] {
+		if !c.Local {
+			_, args, rest, _ = NextCommand(rest, args[:0]) // the batch has encoded it itself
+		}
+	}
+	return args
+}
+
 // Writes is how many of the calls go through the log.
 func (b *Batch) Writes() int { return b.writes }
 

@@ -84,7 +84,7 @@ func BenchmarkReadGet(b *testing.B) {
 	i := uint64(0)
 	for b.Loop() {
 		if i%benchBatch == 0 {
-			r.Begin(1, i, false)
+			r.Begin(1, i)
 		}
 		keyOf(args[1], i)
 		if outcome, err := r.Do(row, 0, args, reply.Discard); outcome != Answered || err != nil {
@@ -152,7 +152,7 @@ func TestCommandsDoNotAllocate(t *testing.T) {
 			t.Fatal(err)
 		}
 		batch.Reset(1 << 20)
-		r.Begin(1, 1, false)
+		r.Begin(1, 1)
 		for range benchBatch {
 			if _, err := r.Do(get, 0, getArgs, reply.Discard); err != nil {
 				t.Fatal(err)

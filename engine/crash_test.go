@@ -9,9 +9,10 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/engine/store/crashtest"
+	"github.com/larder-db/larder/race"
 )
 
 func lookup(name string) *command.Command { return command.Lookup([]byte(name)) }
@@ -26,7 +27,12 @@ type workload struct {
 	log     [][]byte
 	digests [][2]uint64 // after as many entries
 
-	mu        sync.Mutex
+	mu  sync.Mutex
+	now progress
+}
+
+// progress says how far a workload is.
+type progress struct {
 	committed uint64 // index of the last checkpoint whose Commit returned nil
 	begun     uint64
 }
@@ -38,7 +44,7 @@ func newWorkload(t *testing.T) *workload {
 	defer e.close()
 	w.digests = append(w.digests, digest(t, e.Engine))
 	for i := range crashRounds * crashEntries {
-		_, entry := g.batch()
+		entry := w.entry(g, i)
 		w.log = append(w.log, slices.Clone(entry))
 		if err := e.Apply(uint64(i+1), 1, entry, nil); err != nil {
 			t.Fatal(err)
@@ -48,16 +54,49 @@ func newWorkload(t *testing.T) *workload {
 	return w
 }
 
+// entry is a random one, or, now and then, one about large collections: made, deleted and made again, moved to another slot,
+// flushed and swapped, all in one entry.
+func (w *workload) entry(g *generator, i int) []byte {
+	if i%7 != 1 {
+		_, entry := g.batch()
+		return entry
+	}
+	var members, pairs []string
+	for m := range 300 {
+		members = append(members, fmt.Sprint("member:", m))
+		pairs = append(pairs, fmt.Sprint(m%50), fmt.Sprint("member:", m))
+	}
+	b := &Batch{}
+	for _, c := range [][]string{
+		append([]string{"SADD", "set1"}, members...),
+		append([]string{"ZADD", "zset1"}, pairs...),
+		append([]string{"RPUSH", "list1"}, members...),
+		{"DEL", "set1"},
+		append([]string{"SADD", "set1"}, members[i:]...),
+		{"RENAME", "zset1", "moved"},
+		{"COPY", "list1", "list2", "DB", "1", "REPLACE"},
+		{"SREM", "set1", "member:77"},
+	} {
+		addTo(b, 0, byteArgs(c...))
+	}
+	if i%3 == 0 {
+		addTo(b, 1, byteArgs("FLUSHDB"))
+	}
+	addTo(b, 0, byteArgs("SWAPDB", "0", "1"))
+	addTo(b, 0, byteArgs(append([]string{"HSET", "hash1"}, pairs...)...))
+	return slices.Clone(b.Seal(Header{Clock: g.clock, Seed: g.r.Uint64()}))
+}
+
 func (w *workload) set(committed, begun uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.committed, w.begun = max(w.committed, committed), max(w.begun, begun)
+	w.now = progress{max(w.now.committed, committed), max(w.now.begun, begun)}
 }
 
-func (w *workload) get() (committed, begun uint64) {
+func (w *workload) get() progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.committed, w.begun
+	return w.now
 }
 
 // run opens the engine once a round, applies entries, and writes a checkpoint amid them. A checkpoint that fails is
@@ -140,74 +179,37 @@ func (w *workload) recover(t *testing.T, fs vfs.FS, committed, begun uint64, wha
 // E4, P6: a crash before every file operation that changes something.
 func TestCrashAtEveryWrite(t *testing.T) {
 	w := newWorkload(t)
-	fs := vfs.NewCrashableMem()
-	type image struct {
-		fs               *vfs.MemFS
-		committed, begun uint64
-		what             string
-	}
-	var images []image
-	var mu sync.Mutex
-	r := rand.New(rand.NewPCG(1, 1))
-	clone := func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
-			return nil
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		// Nothing between: Pebble makes a MANIFEST's name and its marker's durable with one sync of the folder, and
-		// counts on a file system that does not keep the later of two names and lose the earlier.
-		for _, kept := range []int{0, 100} {
-			committed, _ := w.get()
-			x := image{fs: fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: r}), committed: committed}
-			_, x.begun = w.get()
-			x.what = fmt.Sprintf("crash %d before %v of %s, %d%% kept", len(images), op.Kind, op.Path, kept)
-			images = append(images, x)
-		}
-		return nil
-	}
-	if err := w.run(errorfs.Wrap(fs, errorfs.InjectorFunc(clone))); err != nil {
+	fs, crashes := crashtest.Watch(vfs.NewCrashableMem(), w.get)
+	if err := w.run(fs); err != nil {
 		t.Fatal(err)
 	}
-	if committed, _ := w.get(); committed != uint64(len(w.log)) || len(images) < 100 {
-		t.Fatalf("checkpoint at %d of %d, %d crashes", committed, len(w.log), len(images))
+	all := crashes.All()
+	if now := w.get(); now.committed != uint64(len(w.log)) || len(all) < 100 {
+		t.Fatalf("checkpoint at %d of %d, %d crashes", now.committed, len(w.log), len(all))
 	}
-	t.Logf("%d crashes", len(images))
-	for i := 0; i < len(images); i += raceFactor {
-		x := images[i]
-		w.recover(t, x.fs, x.committed, x.begun, x.what)
+	t.Logf("%d crashes", len(all))
+	for i := 0; i < len(all); i += race.Factor {
+		w.recover(t, all[i].FS, all[i].Before.committed, all[i].After.begun, all[i].What)
 	}
 }
 
 // E3, E4: an error at every file operation in turn. What a failed checkpoint had is in the next one; then a crash.
 func TestErrorAtEveryOperation(t *testing.T) {
 	w := newWorkload(t)
-	for n := 0; ; n += raceFactor {
-		fs := vfs.NewCrashableMem()
-		var mu sync.Mutex
-		count, fired := 0, ""
-		inject := func(op errorfs.Op) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if count++; count-1 != n {
-				return nil
-			}
-			fired = fmt.Sprintf("error %d at %v of %s", n, op.Kind, op.Path)
-			return errorfs.ErrInjected
-		}
+	for n := 0; ; n += race.Factor {
+		disk := vfs.NewCrashableMem()
+		fs, failed := crashtest.FailAt(disk, n)
 		w.mu.Lock()
-		w.committed, w.begun = 0, 0
+		w.now = progress{}
 		w.mu.Unlock()
-		err := w.run(errorfs.Wrap(fs, errorfs.InjectorFunc(inject)))
-		mu.Lock()
-		what := fired
-		mu.Unlock()
+		err := w.run(fs)
+		what := failed()
 		if what == "" && err != nil {
 			t.Fatal(err)
 		}
-		committed, begun := w.get()
-		image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: n % 2 * 100, RNG: rand.New(rand.NewPCG(1, uint64(n)))})
-		w.recover(t, image, committed, begun, what)
+		now := w.get()
+		image := crashtest.Left(disk, crashtest.Kept[n%len(crashtest.Kept)], 1, uint64(n))
+		w.recover(t, image, now.committed, now.begun, what)
 		if what == "" {
 			t.Logf("%d operations", n)
 			return

@@ -328,7 +328,32 @@ func (e *Engine) warmFor(commands []byte, b *Batch) error {
 			}
 		}
 	}
-	return e.keys.Warm(keys)
+	if err := e.keys.Warm(keys); err != nil || !e.keys.AnyCold(keys) {
+		return err
+	}
+	return e.warmNodes(commands)
+}
+
+// warmNodes fetches the cold nodes of large collections that an entry's commands will need.
+func (e *Engine) warmNodes(commands []byte) (err error) {
+	for len(commands) > 0 {
+		var db int
+		if db, e.args, commands, err = NextCommand(commands, e.args[:0]); err != nil {
+			return nil // Apply reports it
+		}
+		row := command.Lookup(e.args[0])
+		if row == nil || db >= keyspace.Databases {
+			return nil // likewise
+		}
+		keys := e.declare.add(e.declare.keys[:0], row, db, e.args)
+		if row = resolve(row, e.args); row.Do == nil || !row.ArityOK(len(e.args)) || !e.keys.AnyCold(keys) {
+			continue
+		}
+		if err := e.keys.WarmFor(db, func(tx *keyspace.Tx) { row.Do(tx, e.args, reply.Discard) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Prefetch starts the fetches of an entry's cold keys and returns at once. The bytes are not kept.

@@ -7,19 +7,27 @@ import (
 	"github.com/larder-db/larder/engine/command"
 )
 
+// Exact says whether a logged command does elsewhere what it did here. What SPOP removes is drawn from the entry's seed and
+// by the order of the set's members, which the log alone does not tell: elsewhere as many members go, but other ones.
+func Exact(args [][]byte) bool { return !bytes.EqualFold(args[0], []byte("SPOP")) }
+
 // Portable rewrites a logged command into commands that a Redis understands which gets them at another time: times to
 // live relative to the entry's clock become absolute, and Larder's own commands become Redis's. A command that has no
 // counterpart gives none.
 //
-// What it cannot say: a key that was due when a command met it is deleted there by that command itself, since its
-// absolute deadline has passed by then; but a deadline that lies between the entry's clock and the time of the replay
-// hides the key from the commands that followed.
+// Read at the times at which they were applied, the commands do what they did. Read later, a deadline that lies between the
+// entry's clock and the time of reading hides the key from the commands that followed: one that was then renewed, kept
+// (PERSIST) or copied is lost, and what was added to it begins anew. To say otherwise takes the state, not the log alone:
+// whether EXPIRE GT or SET KEEPTTL change a deadline depends on it, and the log begins behind a checkpoint. For the same
+// reason SPOP is passed on as it is: another server removes as many members, drawn anew.
 func Portable(args [][]byte, clock int64) [][][]byte {
 	name := string(bytes.ToUpper(args[0]))
 	switch name {
 	case "LARDER.EXPIRE":
 		out := append([][]byte{[]byte("DEL")}, args[1:]...)
 		return [][][]byte{out}
+	case "LARDER.EVICT":
+		return portableEviction(args)
 	case "LARDER.POPULATE":
 		return [][][]byte{append([][]byte{[]byte("DEBUG"), []byte("POPULATE")}, args[1:]...)}
 	case "EXPIRE", "PEXPIRE":
@@ -37,6 +45,21 @@ func Portable(args [][]byte, clock int64) [][][]byte {
 		return nil
 	}
 	return [][][]byte{args}
+}
+
+// portableEviction tells an eviction as a DEL. Of keys that had to have a time to live, each is moved into the past if it
+// has one.
+func portableEviction(args [][]byte) (out [][][]byte) {
+	if len(args) < 3 {
+		return nil
+	}
+	if !command.EvictsTimed(args) {
+		return [][][]byte{append([][]byte{[]byte("DEL")}, args[2:]...)}
+	}
+	for _, key := range args[2:] {
+		out = append(out, [][]byte{[]byte("PEXPIREAT"), key, []byte("1"), []byte("XX")})
+	}
+	return out
 }
 
 func unit(millis bool) int64 {

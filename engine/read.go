@@ -9,20 +9,20 @@ import (
 // Reader answers reads at once, on an event loop: it takes the shared lock once for a run of commands. It belongs to
 // one loop.
 type Reader struct {
-	engine *Engine
-	tx     keyspace.Tx
-	ahead  keyspace.Ahead
+	engine  *Engine
+	tx      keyspace.Tx
+	ahead   keyspace.Ahead
+	declare declared
 }
 
-// NewReader makes a reader. lfu says whether the configured eviction policy counts uses.
+// NewReader makes a reader.
 func (e *Engine) NewReader() *Reader { return &Reader{engine: e} }
 
 // Begin takes the shared lock. now is the time by which keys are judged, Unix milliseconds; seed is what RANDOMKEY and
 // its kin draw from.
-func (r *Reader) Begin(now int64, seed uint64, lfu bool) {
+func (r *Reader) Begin(now int64, seed uint64) {
 	r.engine.keys.RLock()
 	r.tx.Begin(r.engine.keys, keyspace.Reading, 0, now, seed)
-	r.tx.SetLFUPolicy(lfu)
 }
 
 // Expect notes, between Begin and End, that a command will run soon.
@@ -66,16 +66,23 @@ func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer)
 	return Answered, nil
 }
 
+// Bulky says whether a read's keys hold a large collection: then the read may take long, and should not ride in an entry,
+// under the exclusive lock.
+func (r *Reader) Bulky(row *command.Command, db int, args [][]byte) bool {
+	r.declare.keys = r.declare.add(r.declare.keys[:0], row, db, args)
+	return r.engine.keys.AnyLarge(r.declare.keys)
+}
+
 // End gives the lock back.
 func (r *Reader) End() { r.engine.keys.RUnlock() }
 
 // Detached answers a read without holding the lock while it runs: one that may take long, or whose keys are cold. It
 // may wait for the disk, so it is not called on an event loop. due: a declared key has to be deleted first, nothing
 // was written to w.
-func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, lfu bool, w reply.Writer) (due bool, err error) {
+func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) (due bool, err error) {
 	var d declared
 	row = resolve(row, args)
 	keys := d.add(nil, row, db, args)
-	all := row.Flags&command.LongRead != 0 && len(keys) == 0
-	return e.keys.Detach(keys, all, db, now, seed, lfu, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
+	all := row.Flags&command.LongRead != 0 && len(row.Keys) == 0
+	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/race"
 )
 
 // generator makes entries of random commands.
@@ -52,8 +53,100 @@ func (g *generator) value() string {
 
 func (g *generator) number(n int) string { return fmt.Sprint(g.r.IntN(n)) }
 
+// member draws one of many members of few collections.
+func (g *generator) member() string {
+	if g.r.IntN(60) == 0 {
+		return strings.Repeat(g.number(50), 1+g.r.IntN(700))
+	}
+	return "member:" + g.number(1500)
+}
+
+func (g *generator) many(draw ...func() string) (out []string) {
+	for range 1 + g.r.IntN(40) {
+		for _, d := range draw {
+			out = append(out, d())
+		}
+	}
+	return out
+}
+
+// collection draws a command on a collection. Its keys are few, so that some of them grow large.
+func (g *generator) collection() []string {
+	i := g.r.IntN(4)
+	key := func(kind string) string {
+		if i == 0 {
+			return "{tag}" + kind
+		}
+		return kind + fmt.Sprint(i)
+	}
+	h, s, z, l := key("hash"), key("set"), key("zset"), key("list")
+	any := []string{h, s, z, l}[g.r.IntN(4)]
+	i = g.r.IntN(4)
+	score := func() string { return g.number(200) }
+	switch n := g.r.IntN(100); {
+	case n < 14:
+		return append([]string{"HSET", h}, g.many(g.member, g.value)...)
+	case n < 18:
+		return append([]string{"HDEL", h}, g.many(g.member)...)
+	case n < 20:
+		return []string{"HINCRBY", h, "count", "7"}
+	case n < 34:
+		return append([]string{"SADD", s}, g.many(g.member)...)
+	case n < 37:
+		return append([]string{"SADD", s}, g.many(score)...)
+	case n < 41:
+		return append([]string{"SREM", s}, g.many(g.member)...)
+	case n < 43:
+		return []string{"SPOP", s, g.number(30)}
+	case n < 46:
+		return []string{"SUNIONSTORE", key("set"), s, key("set")}
+	case n < 60:
+		return append([]string{"ZADD", z}, g.many(score, g.member)...)
+	case n < 64:
+		return append([]string{"ZREM", z}, g.many(g.member)...)
+	case n < 66:
+		return []string{"ZREMRANGEBYRANK", z, g.number(60), g.number(200)}
+	case n < 68:
+		return []string{"ZINTERSTORE", key("zset"), "2", z, s}
+	case n < 75:
+		return append([]string{"RPUSH", l}, g.many(g.member)...)
+	case n < 79:
+		return append([]string{"LPUSH", l}, g.many(g.member)...)
+	case n < 81:
+		return []string{"LTRIM", l, g.number(100), "-" + g.number(50)}
+	case n < 83:
+		return []string{"LINSERT", l, "BEFORE", g.member(), g.value()}
+	case n < 84:
+		return []string{"LMPOP", "2", l, key("list"), "LEFT", "COUNT", g.number(90)}
+	case n < 86:
+		return []string{"RENAME", any, key("other")}
+	case n < 88:
+		return []string{"RENAME", key("other"), any}
+	case n < 90:
+		return []string{"COPY", any, key("other"), "REPLACE"}
+	case n < 92:
+		return []string{"DEL", any, key("other")}
+	case n < 93:
+		return []string{"SETRANGE", key("long"), g.number(1_200_000), g.value()}
+	case n < 94:
+		return []string{"PEXPIRE", any, g.number(4000)}
+	case n < 95:
+		return []string{"HGETALL", h}
+	case n < 96:
+		return []string{"SMEMBERS", s}
+	case n < 97:
+		return []string{"ZRANGE", z, "0", "-1", "WITHSCORES"}
+	case n < 98:
+		return []string{"LRANGE", l, "0", "-1"}
+	}
+	return []string{"SRANDMEMBER", s, "5"}
+}
+
 // command draws one command; relative times make some keys expire while the run goes on.
 func (g *generator) command() []string {
+	if g.r.IntN(3) == 0 {
+		return g.collection()
+	}
 	k, other := g.key(), g.key()
 	switch n := g.r.IntN(240); {
 	case n < 60:
@@ -299,7 +392,7 @@ func (w *twins) expire() {
 func TestTwins(t *testing.T) {
 	for seed := range uint64(3) {
 		w := newTwins(t, seed, []int{3000, 60, 800}[seed])
-		for i := range 120 / raceFactor {
+		for i := range 120 / race.Factor {
 			for range w.g.r.IntN(40) {
 				w.apply()
 			}
@@ -318,7 +411,7 @@ func TestTwins(t *testing.T) {
 func (w *twins) compareReads() {
 	w.troubled.chill()
 	var keys [keyspace.Databases][]string
-	err := w.plain.Keys().Each(func(db int, key []byte, _ keyspace.Entry) error {
+	err := w.plain.Keys().Each(func(_ *keyspace.Tx, db int, key []byte, _ keyspace.Entry) error {
 		keys[db] = append(keys[db], string(key))
 		return nil
 	})
@@ -340,7 +433,7 @@ func (w *twins) read(e *testEngine, db int, key string) string {
 	now := w.g.clock
 	args := byteArgs("GET", key)
 	row := lookup("GET")
-	r.Begin(now, 1, false)
+	r.Begin(now, 1)
 	outcome, err := r.Do(row, db, args, &e.out)
 	r.End()
 	if err != nil {
@@ -348,7 +441,7 @@ func (w *twins) read(e *testEngine, db int, key string) string {
 	}
 	got := e.out.take()
 	if outcome == Cold {
-		due, err := e.Detached(row, db, args, now, 1, false, &e.out)
+		due, err := e.Detached(row, db, args, now, 1, &e.out)
 		if err != nil {
 			w.t.Fatal(err)
 		}

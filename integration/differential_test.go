@@ -140,9 +140,9 @@ func comparisonOf(args []string) comparison {
 	switch strings.ToUpper(args[0]) {
 	case "TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME":
 		return near
-	case "KEYS":
+	case "KEYS", "HGETALL", "HKEYS", "HVALS", "SMEMBERS", "SPOP", "SINTER", "SUNION", "SDIFF":
 		return anyOrder
-	case "RANDOMKEY", "DUMP", "TIME", "LASTSAVE":
+	case "HRANDFIELD", "SRANDMEMBER", "HSCAN", "SSCAN", "ZRANDMEMBER", "ZSCAN", "RANDOMKEY", "DUMP", "TIME", "LASTSAVE":
 		return shape
 	case "OBJECT":
 		if len(args) > 1 && strings.EqualFold(args[1], "IDLETIME") {

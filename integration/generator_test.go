@@ -31,7 +31,18 @@ func (g *generator) key() string {
 	if g.rng.IntN(50) == 0 {
 		return g.of("", "a\x00b", "{tag}1", "{tag}2", strings.Repeat("long", 100))
 	}
+	if g.rng.IntN(8) == 0 {
+		return g.collection(g.of("h", "l", "s", "z"))
+	}
 	return "k" + strconv.Itoa(g.rng.IntN(30))
+}
+
+// collection is a key that mostly holds one of a kind, which its first letter names.
+func (g *generator) collection(letter string) string {
+	if g.rng.IntN(30) == 0 {
+		return g.key()
+	}
+	return letter + strconv.Itoa(g.rng.IntN(6))
 }
 
 func (g *generator) keys() []string {
@@ -118,6 +129,8 @@ func (g *generator) anyMoment(scale int) string {
 func (g *generator) command() []string {
 	families := []func() []string{
 		g.strings, g.strings, g.strings, g.numbers, g.ranges, g.bits, g.bits, g.bitfield,
+		g.hashes, g.hashes, g.hashes, g.sets, g.sets, g.sets, g.algebra,
+		g.sortedSets, g.sortedSets, g.sortedSets, g.lists, g.lists, g.lists,
 		g.keySpace, g.keySpace, g.expiry, g.expiry, g.expiry, g.inspect, g.inspect, g.databases, g.connection,
 	}
 	args := families[g.rng.IntN(len(families))]()
@@ -133,7 +146,7 @@ func (g *generator) command() []string {
 // mangle makes a command wrong: a word too few or too many, or one that is out of place.
 func (g *generator) mangle(args []string) []string {
 	switch strings.ToUpper(args[0]) {
-	case "SELECT", "FLUSHALL", "FLUSHDB", "SWAPDB", "RANDOMKEY":
+	case "SELECT", "FLUSHALL", "FLUSHDB", "SWAPDB", "RANDOMKEY", "SPOP":
 		return args // these would change what the generator has to know, or need a comparison of their own
 	}
 	switch at := 1 + g.rng.IntN(max(1, len(args)-1)); {
@@ -281,6 +294,118 @@ func (g *generator) bitfield() []string {
 		}
 	}
 	return args
+}
+
+// field is one of so few that a hash of them keeps the order in which they came, unless a long value makes it large.
+func (g *generator) field() string {
+	if g.rng.IntN(40) == 0 {
+		return g.of("", "a\x00b", "\r\n", "7")
+	}
+	return "f" + strconv.Itoa(g.rng.IntN(60))
+}
+
+func (g *generator) hashes() []string {
+	h := g.collection("h")
+	fields := func(args ...string) []string {
+		for range 1 + g.rng.IntN(5) {
+			args = append(args, g.field())
+		}
+		return args
+	}
+	switch g.rng.IntN(18) {
+	case 0, 1, 2:
+		args := []string{g.of("HSET", "HSET", "HMSET"), h}
+		for range 1 + g.rng.IntN(6) {
+			args = append(args, g.field(), g.value())
+		}
+		return args
+	case 3:
+		return []string{"HSETNX", h, g.field(), g.value()}
+	case 4, 5:
+		return []string{g.of("HGET", "HEXISTS", "HSTRLEN"), h, g.field()}
+	case 6:
+		return fields("HMGET", h)
+	case 7, 8:
+		return fields("HDEL", h)
+	case 9, 10:
+		return []string{"HINCRBY", h, g.field(), g.number()}
+	case 11:
+		return []string{"HINCRBYFLOAT", h, g.field(), g.of("1.5", "-0.1", "3", "1e10", "x", "inf", "0.000001", "-5e-3")}
+	case 12:
+		return []string{"HLEN", h}
+	case 13:
+		args := g.sometimes(3, []string{"HRANDFIELD", h}, g.number())
+		return g.sometimes(3, args, "WITHVALUES")
+	case 14:
+		return g.walk("HSCAN", h)
+	default:
+		return []string{g.of("HGETALL", "HGETALL", "HKEYS", "HVALS"), h}
+	}
+}
+
+// walk is a step through the members of a key.
+func (g *generator) walk(command, key string) []string {
+	args := g.sometimes(2, []string{command, key, g.of("0", "0", "0", "", "x", "-")}, "MATCH", g.of("*", "f1*", "[1-3]*", ""))
+	return g.sometimes(2, args, "COUNT", g.of("1", "10", "1000", "0", "x"))
+}
+
+func (g *generator) member() string {
+	switch g.rng.IntN(60) {
+	case 0:
+		return g.value()
+	case 1, 2, 3:
+		return "m" + strconv.Itoa(g.rng.IntN(100))
+	}
+	return strconv.Itoa(g.rng.IntN(200) - 50)
+}
+
+func (g *generator) sets() []string {
+	s := g.collection("s")
+	members := func(args ...string) []string {
+		for range 1 + g.rng.IntN(8) {
+			args = append(args, g.member())
+		}
+		return args
+	}
+	switch g.rng.IntN(16) {
+	case 0, 1, 2, 3:
+		return members("SADD", s)
+	case 4, 5:
+		return members("SREM", s)
+	case 6:
+		return []string{"SISMEMBER", s, g.member()}
+	case 7:
+		return members("SMISMEMBER", s)
+	case 8:
+		return []string{"SMOVE", s, g.collection("s"), g.member()}
+	case 9:
+		return []string{"SCARD", s}
+	case 10:
+		return []string{"SPOP", s, g.of("0", "-1", "x", "1000000")} // others would leave different sets
+	case 11:
+		return g.sometimes(2, []string{"SRANDMEMBER", s}, g.number())
+	case 12:
+		return g.walk("SSCAN", s)
+	default:
+		return []string{"SMEMBERS", s}
+	}
+}
+
+func (g *generator) algebra() []string {
+	var args, sources []string
+	for range 1 + g.rng.IntN(4) {
+		sources = append(sources, g.collection("s"))
+	}
+	switch g.rng.IntN(3) {
+	case 0:
+		args = []string{g.of("SINTER", "SUNION", "SDIFF")}
+	case 1:
+		args = []string{g.of("SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE"), g.collection("s")}
+	default:
+		args = append([]string{"SINTERCARD", strconv.Itoa(len(sources))}, sources...)
+		return g.sometimes(2, args, "LIMIT", g.number())
+	}
+	return append(args, sources...)
 }
 
 func (g *generator) keySpace() []string {

@@ -155,13 +155,20 @@ func elements(t testing.TB, reply string) []string {
 // inAnyOrder is the reply with the elements of its aggregates, at every depth, sorted.
 func inAnyOrder(t testing.TB, reply string) string {
 	t.Helper()
-	if !strings.ContainsRune("*~>", rune(reply[0])) {
+	if !strings.ContainsRune("*~>%", rune(reply[0])) {
 		return reply
 	}
 	head, _, _ := strings.Cut(reply, "\r\n")
 	parts := elements(t, reply)
 	for i := range parts {
 		parts[i] = inAnyOrder(t, parts[i])
+	}
+	if reply[0] == '%' { // a name stays with its value
+		pairs := parts[:0]
+		for i := 0; i+1 < len(parts); i += 2 {
+			pairs = append(pairs, parts[i]+parts[i+1])
+		}
+		parts = pairs
 	}
 	slices.Sort(parts)
 	return head + "\r\n" + strings.Join(parts, "")

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"github.com/larder-db/larder/engine"
 	"github.com/larder-db/larder/engine/reply"
 	"github.com/larder-db/larder/raftfsm"
@@ -17,7 +19,8 @@ type batch struct {
 	notes    []note
 	out      resp.Writer
 	err      error
-	complete func() // posts to the loop; made once
+	lapped   time.Duration // when the last call ended
+	complete func()        // posts to the loop; made once
 }
 
 // note says whose a call is.
@@ -28,6 +31,7 @@ type note struct {
 	failed  bool
 	silent  bool // the reply is not wanted (CLIENT REPLY)
 	end     int  // where the reply ends in out
+	took    time.Duration
 }
 
 // Bounds of a batch: at this size it is sealed in the middle of a turn, or sessions wait.
@@ -49,6 +53,9 @@ func newBatch(l *loop) *batch {
 func (b *batch) Begin(i int) reply.Writer {
 	b.out.RESP3 = b.notes[i].resp3
 	b.out.ResetErrors()
+	if i == 0 {
+		b.lapped = reading()
+	}
 	return &b.out
 }
 
@@ -59,6 +66,17 @@ func (b *batch) End(i int) {
 		b.notes[i].failed = true
 		b.loop.server.errors.count(b.out.ErrorCode())
 	}
+	now := reading()
+	b.notes[i].took = now - b.lapped
+	b.lapped = now
+}
+
+// argsIfSlow are the arguments of a call that belongs in the slow log, nil of another.
+func (b *batch) argsIfSlow(i int) [][]byte {
+	if !b.loop.server.isSlow(b.notes[i].took) {
+		return nil
+	}
+	return b.commands.Args(i)
 }
 
 // unanswer forgets the replies so far: all calls will run again.

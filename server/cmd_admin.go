@@ -56,15 +56,15 @@ var adminCommands = []serverCommand{
 		},
 	},
 	{
-		Command: command.Command{Name: "LATENCY", Arity: -2, Group: "server", Since: "2.8.13", Summary: "Commands about delays, of which no record is kept."},
+		Command: command.Command{Name: "LATENCY", Arity: -2, Group: "server", Since: "2.8.13", Summary: "Commands about delays."},
 		Sub: []serverCommand{
-			adminSub("DOCTOR", 2, watching, "2.8.13", "Says that delays are not watched.", latencyDoctor, oneOfAll...),
-			adminSub("GRAPH", 3, watching, "2.8.13", "Draws the delays of an event: there are none.", latencyGraph, oneOfAll...),
+			adminSub("DOCTOR", 2, watching, "2.8.13", "Sums up the delays that were noted.", latencyDoctor, oneOfAll...),
+			adminSub("GRAPH", 3, watching, "2.8.13", "Draws the delays of an event.", latencyGraph, oneOfAll...),
 			adminSub("HELP", 2, command.Loading|command.Stale, "2.8.13", "Lists the subcommands.", latencyHelp),
-			adminSub("HISTOGRAM", -2, watching, "7.0.0", "Returns how long commands took: none is timed.", latencyHistogram, oneOfAll...),
-			adminSub("HISTORY", 3, watching, "2.8.13", "Returns the delays of an event: there are none.", latencyLatest, oneOfAll...),
-			adminSub("LATEST", 2, watching, "2.8.13", "Returns the last delay of each event: there are none.", latencyLatest, oneOfAll...),
-			adminSub("RESET", -2, watching, "2.8.13", "Forgets delays and returns of how many events: none.", latencyReset, onAll...),
+			adminSub("HISTOGRAM", -2, watching, "7.0.0", "Returns how many calls of commands took how long.", latencyHistogram, oneOfAll...),
+			adminSub("HISTORY", 3, watching, "2.8.13", "Returns the delays of an event.", latencyHistory, oneOfAll...),
+			adminSub("LATEST", 2, watching, "2.8.13", "Returns the last delay of each event, and the longest.", latencyLatest, oneOfAll...),
+			adminSub("RESET", -2, watching, "2.8.13", "Forgets delays and returns of how many events.", latencyReset, onAll...),
 		},
 	},
 	{
@@ -246,34 +246,4 @@ func wait(_ *session, args [][]byte, w *resp.Writer) {
 
 func lolwut(_ *session, _ [][]byte, w *resp.Writer) {
 	w.Verbatim("txt", "Larder ver. "+Version+", Redis ver. "+RedisVersion+"\n")
-}
-
-func latencyDoctor(_ *session, _ [][]byte, w *resp.Writer) {
-	w.Verbatim("txt", "Larder keeps no record of delays. SLOWLOG shows slow commands, INFO larder the slowest sync of the log.\n")
-}
-
-func latencyGraph(_ *session, args [][]byte, w *resp.Writer) {
-	w.Error("ERR No samples available for event '" + string(shortened(args[2], shownBytes)) + "'")
-}
-
-func latencyHistogram(_ *session, _ [][]byte, w *resp.Writer) { w.Map(0) }
-
-func latencyLatest(_ *session, _ [][]byte, w *resp.Writer) { w.Array(0) }
-
-func latencyReset(_ *session, _ [][]byte, w *resp.Writer) { w.Int(0) }
-
-func latencyHelp(_ *session, _ [][]byte, w *resp.Writer) {
-	help(w, "LATENCY",
-		"DOCTOR",
-		"    Says that delays are not watched.",
-		"GRAPH <event>",
-		"    Draws the delays of an event: there are none.",
-		"HISTOGRAM [<command> ...]",
-		"    Returns how long commands took: none is timed.",
-		"HISTORY <event>",
-		"    Returns the delays of an event: there are none.",
-		"LATEST",
-		"    Returns the last delay of each event: there are none.",
-		"RESET [<event> ...]",
-		"    Forgets delays and returns of how many events: none.")
 }

@@ -2,8 +2,10 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // compare sends the same lines to both servers, in both protocols.
@@ -194,26 +196,141 @@ func TestShutdownAnswersNothing(t *testing.T) {
 
 func TestSlowLog(t *testing.T) {
 	t.Parallel()
-	ts := start(t, "enable-debug-command yes", "slowlog-log-slower-than 1", "slowlog-max-len 3")
+	ts := start(t, "enable-debug-command yes", "slowlog-log-slower-than 1000", "slowlog-max-len 3")
 	c := ts.dial()
 	c.must("CLIENT SETNAME me", "+OK\r\n")
 	for i := range 5 {
 		c.must(fmt.Sprintf("DEBUG SLEEP 0.00%d", i+1), "+OK\r\n")
 	}
+	c.must("CONFIG SET slowlog-log-slower-than -1", "+OK\r\n")
 	c.must("SLOWLOG LEN", ":3\r\n")
 	got := parse(t, c.do("SLOWLOG", "GET", "2")).([]any)
 	if len(got) != 2 {
 		t.Fatalf("got %v", got)
 	}
 	newest := got[0].([]any)
-	if fmt.Sprintf("%v %v %v %v", newest[0], newest[2], newest[3], newest[5]) != "4 5000 [DEBUG SLEEP 0.005] me" {
-		t.Errorf("got %v", newest)
+	if fmt.Sprintf("%v %v %v", newest[2], newest[3], newest[5]) != "5000 [DEBUG SLEEP 0.005] me" || newest[0] == got[1].([]any)[0] {
+		t.Errorf("got %v", got)
 	}
 	c.must("SLOWLOG RESET", "+OK\r\n")
 	c.must("SLOWLOG GET", "*0\r\n")
-	c.must("CONFIG SET slowlog-log-slower-than -1", "+OK\r\n")
 	c.must("DEBUG SLEEP 0.001", "+OK\r\n")
 	c.must("SLOWLOG LEN", ":0\r\n")
+}
+
+// TestSlowLogSeesEveryWay has everything count as slow: reads on a loop, behind a write and cold, writes, the server's own
+// commands; passwords are not shown.
+func TestSlowLogSeesEveryWay(t *testing.T) {
+	t.Parallel()
+	ts := start(t, "enable-debug-command yes", "slowlog-log-slower-than -1")
+	c := ts.dial()
+	c.must("SET cold 1", "+OK\r\n")
+	c.must("DEBUG RELOAD", "+OK\r\n")
+	c.must("CONFIG SET slowlog-log-slower-than 0", "+OK\r\n")
+	c.must("GET cold", bulk("1"))
+	c.send(pipeline(`
+		INCR first
+		GET first
+		SET second 2
+		LCS first second
+		GET second
+		PING
+		AUTH me secret
+		HELLO 2 AUTH me secret SETNAME x`))
+	for range 8 {
+		c.reply()
+	}
+	c.must("CONFIG SET slowlog-log-slower-than -1", "+OK\r\n")
+	var got []string
+	for _, e := range parse(t, c.do("SLOWLOG", "GET", "-1")).([]any) {
+		got = append(got, fmt.Sprint(e.([]any)[3]))
+	}
+	slices.Reverse(got)
+	want := []string{
+		"[GET cold]", "[INCR first]", "[GET first]", "[SET second 2]", "[LCS first second]", "[GET second]", "[PING]",
+		"[AUTH (redacted) (redacted)]", "[HELLO 2 AUTH (redacted) (redacted) SETNAME x]",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the slow log has\n%q, want\n%q", got, want)
+	}
+}
+
+// TestLatencyIsWatched has a command take long enough for an event of each kind of reply.
+func TestLatencyIsWatched(t *testing.T) {
+	t.Parallel()
+	ts := start(t, "enable-debug-command yes")
+	c := ts.dial()
+	c.must("DEBUG SLEEP 0.002", "+OK\r\n")
+	c.must("LATENCY LATEST", "*0\r\n")
+	c.must("CONFIG SET latency-monitor-threshold 2", "+OK\r\n")
+	c.must("DEBUG SLEEP 0.003", "+OK\r\n")
+	c.must("DEBUG SLEEP 0.002", "+OK\r\n")
+	latest := func() map[string][]any {
+		events := map[string][]any{}
+		for _, e := range parse(t, c.do("LATENCY", "LATEST")).([]any) {
+			events[e.([]any)[0].(string)] = e.([]any)
+		}
+		return events
+	}
+	if e := latest()["command"]; len(e) != 4 || e[3] == "0" {
+		t.Errorf("LATEST has %v", e)
+	}
+	if h := parse(t, c.do("LATENCY", "HISTORY", "command")).([]any); len(h) == 0 || len(h[0].([]any)) != 2 {
+		t.Errorf("HISTORY has %v", h)
+	}
+	if g := parse(t, c.do("LATENCY", "GRAPH", "command")).(string); !strings.HasPrefix(g, "command - high ") || !strings.Contains(g, "#") {
+		t.Errorf("GRAPH draws %q", g)
+	}
+	if d := parse(t, c.do("LATENCY", "DOCTOR")).(string); !strings.Contains(d, "command: ") || !strings.Contains(d, "SLOWLOG") {
+		t.Errorf("DOCTOR says %q", d)
+	}
+	c.must("LATENCY RESET command nosuch", ":1\r\n")
+	if e := latest()["command"]; e != nil {
+		t.Errorf("after RESET: %v", e)
+	}
+	ts.node.delayed(eventSync, time.Second)
+	if e := latest()[eventSync]; len(e) == 0 || e[2] != "1000" {
+		t.Errorf("LATEST has %v", e)
+	}
+}
+
+func TestLatencyHistogram(t *testing.T) {
+	t.Parallel()
+	c := start(t).dial()
+	for range 5 {
+		c.must("SET a 1", "+OK\r\n")
+	}
+	c.must("CLIENT ID", ":1\r\n")
+	all := dictionary(parse(t, c.do("LATENCY", "HISTOGRAM", "set", "client", "nosuch", "get")))
+	if len(all) != 2 || all["client|id"] == nil {
+		t.Fatalf("got %v", all)
+	}
+	set := dictionary(all["set"])
+	h, ok := set["histogram_usec"].([]any)
+	if set["calls"] != "5" || !ok || len(h) == 0 || h[len(h)-1] != "5" {
+		t.Errorf("SET: %v", set)
+	}
+	for took, want := range map[time.Duration]int64{0: 1, 1023: 1, 1024: 2, 2047: 2, 5 * time.Microsecond: 8, time.Hour: 1073741} {
+		if got := classEnd(classOf(took)); got != want {
+			t.Errorf("%v ends in the class up to %d µs, want %d", took, got, want)
+		}
+	}
+}
+
+// TestLatencyMonitorIsBounded notes more delays than are kept, several in a second.
+func TestLatencyMonitorIsBounded(t *testing.T) {
+	var m latencyMonitor
+	for i := range int64(4 * latencySamples) {
+		m.note(eventSync, i/2, 100+i)
+	}
+	d := m.of(eventSync)
+	last := d.samples[len(d.samples)-1]
+	if len(d.samples) != latencySamples || d.longest != 99+4*latencySamples || last.millis != d.longest {
+		t.Errorf("%d samples, the longest %d, the last %v", len(d.samples), d.longest, last)
+	}
+	if rows := strings.Split(d.graph(eventSync, last.at), "\n"); len(rows) < 2+graphRows || len(rows[3]) != graphColumns {
+		t.Errorf("the graph is\n%s", strings.Join(rows, "\n"))
+	}
 }
 
 func TestSlowLogShortensCommands(t *testing.T) {

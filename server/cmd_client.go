@@ -21,6 +21,7 @@ var clientCommands = []serverCommand{
 	{
 		Command: command.Command{Name: "CLIENT", Arity: -2, Group: "connection", Since: "2.4.0", Summary: "Commands about connections."},
 		Sub: []serverCommand{
+			clientRow("CACHING", 3, aboutClient, "6.0.0", "Says whether the next command's keys are tracked: none is.", clientCaching),
 			clientRow("GETNAME", 2, aboutClient, "2.6.9", "Returns the name of this connection.", clientGetName),
 			clientRow("GETREDIR", 2, aboutClient, "6.0.0", "Returns the client that invalidations are sent to: none.", clientGetRedir),
 			clientRow("HELP", 2, command.Loading|command.Stale, "5.0.0", "Lists the subcommands.", clientHelp),
@@ -30,10 +31,14 @@ var clientCommands = []serverCommand{
 			clientRow("LIST", -2, aboutClients, "2.4.0", "Describes all connections.", clientList, "nondeterministic_output"),
 			clientRow("NO-EVICT", 3, aboutClients, "7.0.0", "Exempts this connection from being closed to save memory.", clientNoEvict),
 			clientRow("NO-TOUCH", 3, aboutClient, "7.2.0", "Has reads of this connection not count as uses of keys.", clientNoTouch),
+			clientRow("PAUSE", -3, aboutClients, "2.9.50", "Has commands wait for a time.", clientPause),
 			clientRow("REPLY", 3, aboutClient, "3.2.0", "Says whether replies are wanted.", clientReply),
 			clientRow("SETINFO", 4, aboutClient, "7.2.0", "Names the client's library or its version.", clientSetInfo),
 			clientRow("SETNAME", 3, aboutClient, "2.6.9", "Names this connection.", clientSetName),
+			clientRow("TRACKING", -3, aboutClient, "6.0.0", "Turns tracking of keys off, which it is.", clientTracking),
 			clientRow("TRACKINGINFO", 2, aboutClient, "6.2.0", "Tells about tracking of keys: it is off.", clientTrackingInfo),
+			clientRow("UNBLOCK", -3, aboutClients, "5.0.0", "Ends another connection's blocking command: there are none.", clientUnblock),
+			clientRow("UNPAUSE", 2, aboutClients, "6.2.0", "Ends CLIENT PAUSE.", clientUnpause),
 		},
 	},
 }
@@ -84,14 +89,22 @@ func clientHelp(_ *session, _ [][]byte, w *resp.Writer) {
 		"    Exempts this connection from being closed to save memory.",
 		"NO-TOUCH (ON|OFF)",
 		"    Has reads of this connection not count as uses of keys.",
+		"PAUSE <milliseconds> [WRITE|ALL]",
+		"    Has commands wait so long: those that write, or all (default).",
 		"REPLY (ON|OFF|SKIP)",
 		"    Says whether replies are wanted; SKIP: not the next one.",
 		"SETINFO (LIB-NAME|LIB-VER) <value>",
 		"    Names the client's library, or its version.",
 		"SETNAME <name>",
 		"    Names this connection.",
+		"TRACKING OFF",
+		"    Turns tracking of keys off. It cannot be turned on.",
 		"TRACKINGINFO",
-		"    Tells about tracking of keys: it is off.")
+		"    Tells about tracking of keys: it is off.",
+		"UNBLOCK <client-id> [TIMEOUT|ERROR]",
+		"    Returns 0: no connection is blocked.",
+		"UNPAUSE",
+		"    Ends CLIENT PAUSE.")
 }
 
 func clientID(s *session, _ [][]byte, w *resp.Writer) { w.Int(int64(s.conn.ID())) }
@@ -143,6 +156,38 @@ func clientTrackingInfo(_ *session, _ [][]byte, w *resp.Writer) {
 	w.Int(-1)
 	w.BulkString("prefixes")
 	w.Array(0)
+}
+
+func clientCaching(_ *session, _ [][]byte, w *resp.Writer) {
+	w.Error("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled")
+}
+
+// clientTracking refuses to promise invalidations that nobody would send.
+func clientTracking(_ *session, args [][]byte, w *resp.Writer) {
+	switch {
+	case isWord(args[2], "OFF") && len(args) == 3:
+		w.Simple(reply.OK)
+	case isWord(args[2], "ON"):
+		w.Error("ERR Larder does not track keys for client-side caching")
+	default:
+		w.Error(reply.Syntax)
+	}
+}
+
+func clientUnblock(_ *session, args [][]byte, w *resp.Writer) {
+	if len(args) > 4 {
+		w.Error("ERR unknown subcommand or wrong number of arguments for '" + string(shortened(args[1], shownBytes)) + "'. Try CLIENT HELP.")
+		return
+	}
+	if len(args) == 4 && !isWord(args[3], "TIMEOUT") && !isWord(args[3], "ERROR") {
+		w.Error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+		return
+	}
+	if _, ok := value.ParseInt(args[2]); !ok {
+		w.Error(reply.NotInteger)
+		return
+	}
+	w.Int(0)
 }
 
 // onOff reads ON or OFF into a flag.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -153,4 +154,64 @@ func TestNoTouch(t *testing.T) {
 		c.must("TOUCH a", ":1\r\n")
 		return !idle()
 	})
+}
+
+// TestPause has writes wait, then everything, until the pause is over or ended.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	ts := start(t, "io-threads 2")
+	c, other, third := ts.dial(), ts.dial(), ts.dial()
+	for _, each := range []*testClient{c, other, third} {
+		each.must("PING", "+PONG\r\n")
+	}
+	postponed := func(want int) {
+		t.Helper()
+		eventually(t, "commands wait", func() bool {
+			sum := 0
+			for _, n := range ask(ts.Server, func(l *loop) int { return len(l.paused) }) {
+				sum += n
+			}
+			return sum == want
+		})
+	}
+	c.must("CLIENT PAUSE 100000 WRITE", "+OK\r\n")
+	other.send(line("GET a") + line("INCR a") + line("GET a"))
+	other.want("$-1\r\n")
+	third.send(line("INCR b"))
+	postponed(2)
+	c.must("GET a", "$-1\r\n")
+	if list := c.do("CLIENT", "LIST"); strings.Count(list, "flags=Ub") != 2 {
+		t.Errorf("CLIENT LIST has\n%s", list)
+	}
+	if err := third.Close(); err != nil { // one that waits goes away
+		t.Fatal(err)
+	}
+	c.must("CLIENT UNPAUSE", "+OK\r\n")
+	other.want(":1\r\n")
+	other.want(bulk("1"))
+	c.must("INCR a", ":2\r\n")
+
+	c.must("CLIENT PAUSE 100000 WRITE", "+OK\r\n")
+	c.must("CLIENT PAUSE 50 WRITE", "+OK\r\n") // the longer one counts
+	c.send(line("INCR a"))
+	postponed(1)
+	other.must("CLIENT UNPAUSE", "+OK\r\n")
+	c.want(":3\r\n")
+
+	c.must("CLIENT PAUSE 5 ALL", "+OK\r\n")
+	other.must("GET a", bulk("3")) // once it is over
+	c.must("INCR a", ":4\r\n")
+}
+
+// TestStopWhilePaused: nobody waits for the end of a pause when the server ends.
+func TestStopWhilePaused(t *testing.T) {
+	t.Parallel()
+	ts := start(t)
+	c := ts.dial()
+	c.must("CLIENT PAUSE 100000", "+OK\r\n")
+	c.send(line("SET a 1"))
+	eventually(t, "the command waits", func() bool {
+		return slices.Contains(ask(ts.Server, func(l *loop) int { return len(l.paused) }), 1)
+	})
+	ts.end(true)
 }

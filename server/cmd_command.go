@@ -143,6 +143,13 @@ func writeKeySpec(w *resp.Writer, k *command.KeySpec) {
 	}
 	w.BulkString("flags")
 	writeWords(w, k.Use.Names(), "")
+	if k.Unknown() {
+		w.BulkString("begin_search")
+		writeSpec(w, "unknown")
+		w.BulkString("find_keys")
+		writeSpec(w, "unknown")
+		return
+	}
 	begin := max(k.First, k.Numkeys) // of keys behind their number, Numkeys is the place of that
 	w.BulkString("begin_search")
 	if k.Keyword != "" {

@@ -100,6 +100,7 @@ func (l *loop) resetStats() {
 func (srv *Server) resetStats() {
 	srv.errors.reset()
 	srv.node.expired.Store(0)
+	srv.node.resetEvictions()
 	srv.accepted.Store(0)
 	srv.refused.Store(0)
 }

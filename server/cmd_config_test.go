@@ -21,9 +21,7 @@ func TestConfigSetTakesEffect(t *testing.T) {
 		"argument(s) must be one of the following: everysec, always, no\r\n")
 	c.must("CONFIG GET maxmemory", "*2\r\n"+bulk("maxmemory")+bulk("104857600"))
 	c.must("CONFIG SET maxmemory-policy allkeys-lfu", "+OK\r\n")
-	if !ts.lfuPolicy() {
-		t.Error("the policy is not LFU")
-	}
+	c.must("OBJECT FREQ nosuch", "$-1\r\n")
 	c.must("CONFIG SET proto-max-bulk-len 1mb", "+OK\r\n")
 	other := ts.dial()
 	other.send("*2\r\n$4\r\nECHO\r\n$1048577\r\n")

@@ -109,8 +109,10 @@ func debugSleep(s *session, args [][]byte, w *resp.Writer) {
 	time.AfterFunc(pause, func() {
 		l.loop.Post(func() {
 			s.resume(func() {
-				s.server.slow.note(s, args, pause)
-				s.replyLate(e, func(w *resp.Writer) { w.Simple(reply.OK) })
+				s.took(e, args, pause)
+				w := s.writer()
+				w.Simple(reply.OK)
+				s.served(e, w)
 			})
 		})
 	})
@@ -129,15 +131,15 @@ func debugSetActiveExpire(s *session, args [][]byte, w *resp.Writer) {
 
 // look runs a read of the keys that the command names from position 2 on, on a worker.
 func (s *session) look(args [][]byte, do command.Handler) {
-	n, db, lfu := s.server.node, s.db, s.server.lfuPolicy()
+	n, db := s.server.node, s.db
 	row := &command.Command{Name: "DEBUG", Arity: -2, Flags: command.ReadOnly, Do: do,
 		Keys: []command.KeySpec{{First: 2, Last: -1, Step: 1, Use: command.RO}}}
 	s.slowly(args, func(args [][]byte, w *resp.Writer) {
 		// A key that is due is about to be deleted: it is looked at with the clock that stands still before that.
 		now := n.group.Now()
-		due, err := n.engine.Detached(row, db, args, now, n.random(), lfu, w)
+		due, err := n.engine.Detached(row, db, args, now, n.random(), w)
 		if due && err == nil {
-			_, err = n.engine.Detached(row, db, args, 0, n.random(), lfu, w)
+			_, err = n.engine.Detached(row, db, args, 0, n.random(), w)
 		}
 		if err != nil {
 			n.fatal(fmt.Errorf("the data cannot be read: %w", err))
@@ -147,7 +149,9 @@ func (s *session) look(args [][]byte, do command.Handler) {
 }
 
 func debugObject(s *session, args [][]byte, _ *resp.Writer) {
-	s.look(args[:3], func(tx *keyspace.Tx, args [][]byte, w reply.Writer) { command.DebugObject(tx, args[2], w) })
+	s.look(args[:3], func(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
+		command.DebugObject(tx, args[2], s.server.thresholds(), w)
+	})
 }
 
 func debugDigestValue(s *session, args [][]byte, _ *resp.Writer) {
@@ -156,7 +160,7 @@ func debugDigestValue(s *session, args [][]byte, _ *resp.Writer) {
 		for _, key := range args[2:] {
 			var d command.Digest
 			if e, ok := tx.Peek(tx.DB(), key); ok {
-				d = command.DigestValue(e)
+				d = command.DigestValue(tx, tx.DB(), key, e)
 			}
 			w.Simple(d.String())
 		}
@@ -167,8 +171,8 @@ func debugDigest(s *session, args [][]byte, _ *resp.Writer) {
 	n := s.server.node
 	s.slowly(args, func(_ [][]byte, w *resp.Writer) {
 		var d command.DataDigest
-		if err := n.engine.Keys().Each(func(db int, key []byte, e keyspace.Entry) error {
-			d.Add(db, key, e)
+		if err := n.engine.Keys().Each(func(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) error {
+			d.Add(tx, db, key, e)
 			return nil
 		}); err != nil {
 			w.Error("ERR the data cannot be read: " + err.Error())

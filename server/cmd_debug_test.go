@@ -114,3 +114,28 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	c.must("GET n", bulk("1200"))
 }
+
+// TestThresholdsSteerEncodings: CONFIG SET changes what is said of keys that are there already.
+func TestThresholdsSteerEncodings(t *testing.T) {
+	t.Parallel()
+	c := start(t, "enable-debug-command yes", "hash-max-ziplist-entries 1").dial()
+	c.do("HSET", "h", "a", "1", "b", "2")
+	c.do("SADD", "s", "1", "2")
+	c.do("ZADD", "z", "1", "a", "2", "b")
+	says := func(key, want string) {
+		t.Helper()
+		if got := c.do("OBJECT", "ENCODING", key); !strings.Contains(got, want) {
+			t.Errorf("%s is %q, want %s", key, got, want)
+		}
+		if got := c.do("DEBUG", "OBJECT", key); !strings.Contains(got, "encoding:"+want+" ") {
+			t.Errorf("%s: %q, want %s", key, got, want)
+		}
+	}
+	says("h", "hashtable")
+	says("s", "intset")
+	says("z", "listpack")
+	c.do("CONFIG", "SET", "hash-max-listpack-entries", "2", "set-max-intset-entries", "1", "zset-max-listpack-value", "0")
+	says("h", "listpack")
+	says("s", "hashtable")
+	says("z", "skiplist")
+}

@@ -119,9 +119,9 @@ func (s infoSection) isMeant(word string) bool {
 func (srv *Server) loopTotals() loopTotals {
 	t := loopTotals{stats: make([]commandStat, len(srv.table.names))}
 	for _, l := range ask(srv, (*loop).copyFigures) {
-		for i, c := range l.stats {
-			t.stats[i].add(c)
-			t.calls += c.calls
+		for i := range l.stats {
+			t.stats[i].add(&l.stats[i])
+			t.calls += l.stats[i].calls
 		}
 		t.hits += l.hits
 		t.misses += l.misses
@@ -137,13 +137,6 @@ func (l *loop) copyFigures() loopTotals {
 		stats: slices.Clone(l.stats), hits: l.figures.hits, misses: l.figures.misses,
 		perSecond: l.figures.rate.perSecond(), sessions: len(l.sessions),
 	}
-}
-
-func (c *commandStat) add(d commandStat) {
-	c.calls += d.calls
-	c.failed += d.failed
-	c.rejected += d.rejected
-	c.micros += d.micros
 }
 
 // infoText collects lines.
@@ -263,6 +256,7 @@ func infoMemory(f *figures, b *infoText) {
 	b.int("active_defrag_running", 0)
 	b.int("lazyfree_pending_objects", m.keys.Doomed)
 	b.int("larder_front_budget", m.keys.Budget)
+	b.int("larder_front_data", f.server.node.engine.Keys().Used())
 	b.int("larder_front_resident", m.front)
 	b.int("larder_front_live", m.keys.Live)
 	b.int("larder_front_dirty", m.keys.DirtyBytes)
@@ -327,8 +321,11 @@ func infoStats(f *figures, b *infoText) {
 	b.int("sync_partial_ok", 0)
 	b.int("sync_partial_err", 0)
 	b.int("expired_keys", srv.node.expired.Load())
-	b.int("evicted_keys", 0)
+	b.int("evicted_keys", srv.node.eviction.evicted.Load())
 	b.int("evicted_clients", 0)
+	total, current := srv.node.exceededTime()
+	b.int("total_eviction_exceeded_time", total.Milliseconds())
+	b.int("current_eviction_exceeded_time", current.Milliseconds())
 	b.int("keyspace_hits", int64(f.loops.hits))
 	b.int("keyspace_misses", int64(f.loops.misses))
 	b.int("pubsub_channels", 0)
@@ -369,16 +366,23 @@ type cpuTime struct {
 	seconds float64
 }
 
-// infoCommandStats shows what was called. How long calls take is not measured, since a clock read costs as much as a
-// fast command: usec is always 0.
+// infoCommandStats shows what was called and how long it took; see timing.go.
 func infoCommandStats(f *figures, b *infoText) {
 	for id, c := range f.loops.stats {
 		if c == (commandStat{}) {
 			continue
 		}
 		fmt.Fprintf(b, "cmdstat_%s:calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d\r\n",
-			f.server.table.names[id], c.calls, c.micros, ratio(int64(c.micros), int64(c.calls)), c.rejected, c.failed)
+			f.server.table.names[id], c.calls, c.spent.Microseconds(), perCall(&c), c.rejected, c.failed)
 	}
+}
+
+// perCall is what a call took on average, microseconds.
+func perCall(c *commandStat) float64 {
+	if c.calls == 0 {
+		return 0
+	}
+	return float64(c.spent) / 1000 / float64(c.calls)
 }
 
 func infoErrorStats(f *figures, b *infoText) {

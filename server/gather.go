@@ -63,11 +63,11 @@ func (s *session) slowly(args [][]byte, do func(args [][]byte, w *resp.Writer)) 
 	w := &resp.Writer{RESP3: s.resp3}
 	var took time.Duration
 	s.work(func() {
-		begun := time.Now()
+		begun := reading()
 		do(args, w)
-		took = time.Since(begun)
+		took = reading() - begun
 	}, func() {
-		s.server.slow.note(s, args, took)
+		s.took(e, args, took)
 		s.served(e, w)
 	})
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"time"
 
 	"github.com/larder-db/larder/engine"
 	"github.com/larder-db/larder/raftfsm"
@@ -23,18 +24,14 @@ type loop struct {
 	flight  int         // batches proposed and not done
 	stalled []*session  // sessions that wait for room in a batch
 	run     []taken     // room for the commands that a session takes together
+	paused  []*session  // sessions that wait for the end of a pause
 	out     resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id
+	lapped   time.Duration // when the clock was read last for a read's duration
 	figures  loopFigures
 	sessions map[uint64]*session
 	nobody   *session // whose replies nobody waits for
-}
-
-// commandStat counts one command's calls on one loop.
-type commandStat struct {
-	calls, failed, rejected uint64
-	micros                  uint64
 }
 
 // relaxedFlight is how many batches of a loop may be in flight when entries need not be synced before they are
@@ -131,10 +128,13 @@ func (l *loop) completed(b *batch) {
 		if n.failed {
 			l.stats[n.entry.id].failed++
 		}
+		if n.entry != l.server.expireEntry {
+			n.session.took(n.entry, b.argsIfSlow(i), n.took)
+		}
 		reply := b.out.Buf[start:n.end]
 		start = n.end
 		switch {
-		case n.session == l.nobody:
+		case n.entry == l.server.expireEntry:
 			l.server.node.expired.Add(integerReply(reply))
 		case n.entry.looksUp:
 			l.lookedUp(reply)
@@ -176,7 +176,8 @@ func errorReply(err error) []byte {
 func (l *loop) beginRead() {
 	if !l.reading {
 		l.reading = true
-		l.reader.Begin(l.server.node.group.Now(), l.server.node.random(), l.server.lfuPolicy())
+		l.reader.Begin(l.server.node.group.Now(), l.server.node.random())
+		l.lapped = reading()
 	}
 }
 

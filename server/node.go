@@ -53,7 +53,11 @@ type node struct {
 	hurry       atomic.Bool  // it may not rest: memory is short, or compactions are behind
 	hold        atomic.Bool  // writes wait for room in memory
 	diskFull    atomic.Bool  // maxdisk is reached
+	diskBeyond  atomic.Bool  // and exceeded by more than evictions may take
+	eviction    eviction
 	expired     atomic.Int64 // keys that were removed because their time had come
+	latency     latencyMonitor
+	pause       pause
 }
 
 const (
@@ -86,6 +90,7 @@ func budgets(maxmemory int64) (front, cache int64) {
 func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal func(error)) (_ *node, err error) {
 	v, begun := c.Load(), time.Now()
 	n := &node{config: c, log: log, fatal: fatal}
+	n.eviction.wake = make(chan struct{}, 1)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.closeFiles())
@@ -97,7 +102,8 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	if n.lock, err = vfs.Default.Lock(filepath.Join(v.Dir, "LOCK")); err != nil {
 		return nil, fmt.Errorf("the data folder %s is in use by another server, or cannot be written: %w", v.Dir, err)
 	}
-	n.aof, err = aof.Open(aof.Options{Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: log, Fatal: fatal})
+	n.aof, err = aof.Open(aof.Options{Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: log, Fatal: fatal,
+		Synced: func(took time.Duration) { n.delayed(eventSync, took) }})
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +124,7 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 		return nil, err
 	}
 	n.engine.Keys().SetRecencyClock(uint32(time.Now().Unix()))
+	n.setEviction(v)
 	checkpoint := n.engine.AppliedIndex()
 	n.group, err = raftfsm.Open(raftfsm.Options{
 		ID: serverID, Group: shardID, Node: rand.Uint64(),
@@ -148,6 +155,9 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	n.joined.Go(func() { n.keepCheckpoints(background) })
 	n.joined.Go(func() { n.keepMemory(background) })
 	n.joined.Go(func() { n.expireKeys(background) })
+	n.joined.Go(func() { n.evictData(background) })
+	n.joined.Go(func() { n.evictForDisk(background) })
+	n.joined.Go(func() { n.keepWhole(background) })
 	return n, nil
 }
 
@@ -203,19 +213,25 @@ func (n *node) closeFiles() (err error) {
 }
 
 // holdWrites says that batches should not be proposed now: memory is so short that writers have to wait until a
-// checkpoint makes entries droppable.
-func (n *node) holdWrites() bool { return n.hold.Load() }
+// checkpoint makes entries droppable, or evictions have made room.
+func (n *node) holdWrites() bool {
+	if n.hold.Load() {
+		n.eviction.held.Store(true)
+		return true
+	}
+	return n.holdsForRoom()
+}
 
 // misconf is Redis's answer to writes while snapshots fail.
 const misconf = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
 
 // refuse says why a write cannot be taken now, or "".
 func (n *node) refuse(row *command.Command) string {
+	if row.Flags&command.DenyOOM != 0 && (n.outOfMemory() || n.outOfDisk()) {
+		return "OOM command not allowed when used memory > 'maxmemory'."
+	}
 	if n.checkpoints.failing.Load() && n.config.Load().StopWritesOnBgsaveError {
 		return misconf
-	}
-	if row.Flags&command.DenyOOM != 0 && n.diskFull.Load() {
-		return "OOM command not allowed when used memory > 'maxmemory'."
 	}
 	return ""
 }

@@ -111,6 +111,37 @@ CLIENT SETNAME
 CLIENT SETNAME a b
 CLIENT GETREDIR
 CLIENT TRACKINGINFO
+CLIENT CACHING
+CLIENT CACHING yes
+CLIENT CACHING maybe
+CLIENT TRACKING
+CLIENT TRACKING off
+CLIENT TRACKING maybe
+CLIENT TRACKING off maybe
+CLIENT UNBLOCK
+CLIENT UNBLOCK x
+CLIENT UNBLOCK x maybe
+CLIENT UNBLOCK 99999
+CLIENT UNBLOCK 99999 timeout
+CLIENT UNBLOCK 99999 ERROR
+CLIENT UNBLOCK 99999 error x
+CLIENT PAUSE
+CLIENT PAUSE x
+CLIENT PAUSE x maybe
+CLIENT PAUSE -1
+CLIENT PAUSE 1 maybe
+CLIENT PAUSE 1 write x
+CLIENT PAUSE 99999999999999999999
+CLIENT PAUSE 0
+CLIENT PAUSE 1
+CLIENT PAUSE 20 all
+CLIENT UNPAUSE
+CLIENT PAUSE 100000 WRITE
+CLIENT PAUSE 1 write
+GET a
+CLIENT UNPAUSE
+CLIENT UNPAUSE x
+SET a 1
 CLIENT NO-EVICT on
 CLIENT NO-EVICT OFF
 CLIENT NO-EVICT maybe
@@ -189,6 +220,7 @@ COMMAND INFO nosuch get
 COMMAND INFO get set mget del bitop getex
 COMMAND INFO client|id CLIENT|SETNAME client|nosuch nosuch|id
 COMMAND INFO config|set config|get
+COMMAND INFO lpush lmove lmpop sort sort_ro
 COMMAND INFO ping echo select quit reset auth hello
 COMMAND DOCS nosuch
 COMMAND LIST x
@@ -220,6 +252,15 @@ COMMAND GETKEYS bitop and d a b
 COMMAND GETKEYS copy a b
 COMMAND GETKEYS rename a b
 COMMAND GETKEYS lcs a b
+COMMAND GETKEYS lmove a b left right
+COMMAND GETKEYS lmpop 2 a b left
+COMMAND GETKEYS lmpop 3 a b left
+COMMAND GETKEYS lmpop 5 a b left
+COMMAND GETKEYS lmpop x a left
+COMMAND GETKEYS sort a
+COMMAND GETKEYS sort a by store get store limit store store desc store b store c
+COMMAND GETKEYS sort a by b_* get c_* store
+COMMAND GETKEYS sort_ro a store b
 COMMAND GETKEYSANDFLAGS
 COMMAND GETKEYSANDFLAGS get a
 COMMAND GETKEYSANDFLAGS set a b
@@ -229,6 +270,8 @@ COMMAND GETKEYSANDFLAGS bitfield a get u8 0
 COMMAND GETKEYSANDFLAGS bitfield a get u8 0 set u8 0 1
 COMMAND GETKEYSANDFLAGS bitfield a incrby u8 0 1
 COMMAND GETKEYSANDFLAGS bitop and d a b
+COMMAND GETKEYSANDFLAGS rpoplpush a b
+COMMAND GETKEYSANDFLAGS sort a STORE b
 COMMAND GETKEYSANDFLAGS copy a b
 COMMAND GETKEYSANDFLAGS rename a b
 COMMAND GETKEYSANDFLAGS mset a 1 b 2
@@ -273,17 +316,10 @@ func metadata(v any, into map[string]any) {
 var elsewhere = strings.Fields(`
 	acl asking blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin cluster discard eval eval_ro evalsha
 	evalsha_ro exec failover fcall fcall_ro function geoadd geodist geohash geopos georadius georadius_ro
-	georadiusbymember georadiusbymember_ro geosearch geosearchstore hdel hexists hget hgetall hincrby hincrbyfloat hkeys
-	hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals lindex linsert llen lmove lmpop lpop lpos lpush lpushx
-	lrange lrem lset ltrim migrate module monitor multi pfadd pfcount pfdebug pfmerge pfselftest psubscribe psync
-	publish pubsub punsubscribe readonly readwrite replconf restore-asking rpop rpoplpush rpush rpushx sadd scard script
-	sdiff sdiffstore sinter sintercard sinterstore sismember smembers smismember smove sort sort_ro spop spublish
-	srandmember srem sscan ssubscribe subscribe sunion sunionstore sunsubscribe sync unsubscribe unwatch watch xack
-	xadd xautoclaim xclaim xdel xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim zadd zcard
-	zcount zdiff zdiffstore zincrby zinter zintercard zinterstore zlexcount zmpop zmscore zpopmax zpopmin zrandmember
-	zrange zrangebylex zrangebyscore zrangestore zrank zrem zremrangebylex zremrangebyrank zremrangebyscore zrevrange
-	zrevrangebylex zrevrangebyscore zrevrank zscan zscore zunion zunionstore client|caching client|pause client|tracking
-	client|unblock client|unpause`)
+	georadiusbymember georadiusbymember_ro geosearch geosearchstore migrate module monitor multi pfadd pfcount pfdebug
+	pfmerge pfselftest psubscribe psync publish pubsub punsubscribe readonly readwrite replconf restore-asking script
+	spublish ssubscribe subscribe sunsubscribe sync unsubscribe unwatch watch xack xadd xautoclaim xclaim xdel xgroup
+	xinfo xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim`)
 
 // ahead are commands of later versions of Redis.
 var ahead = strings.Fields("client|no-touch client|setinfo")

@@ -8,6 +8,8 @@
 //	table.go     commands by name
 //	node.go      the data folder: log, stable store, shard
 //	upkeep.go    checkpoints, memory and expiry in the background
+//	timing.go    how long commands take, for INFO, slowlog.go and latency.go
+//	pause.go     CLIENT PAUSE
 //	cmd_*.go     the server's own commands, by family
 //
 // Whatever belongs to a loop or a session is touched on that loop's goroutine only; other goroutines post.
@@ -54,7 +56,6 @@ type Server struct {
 
 	tls         tlsSettings
 	always      atomic.Bool
-	lfu         atomic.Bool
 	errors      errorCounts
 	slow        slowLog
 	memoryPeak  atomic.Int64
@@ -107,14 +108,11 @@ func (e *errorCounts) reset() {
 func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, err error) {
 	v := c.Load()
 	srv := &Server{config: c, log: log, started: time.Now(), workers: newWorkers(), stop: make(chan stopRequest, 1)}
-	if err := checkOverflow(v); err != nil {
-		return nil, err
-	}
 	if err := srv.fitMaxClients(); err != nil {
 		return nil, err
 	}
 	srv.runID = fmt.Sprintf("%016x%016x%08x", randomID(), randomID(), uint32(randomID()))
-	srv.table = newCommandTable(renames(v.RenameCommands))
+	srv.table = newCommandTable(renames(v.RenameCommands), srv.thresholds)
 	srv.expireRow = command.Lookup([]byte(expireCommand))
 	srv.expireEntry = srv.table.byRow[srv.expireRow]
 	srv.setPolicies(v)
@@ -143,11 +141,17 @@ func renames(list []config.Rename) func(string) (string, bool) {
 
 func (srv *Server) setPolicies(v *config.Values) {
 	srv.always.Store(v.AppendFsync == config.FsyncAlways)
-	p := v.MaxMemoryPolicy
-	srv.lfu.Store(p == config.AllKeysLFU || p == config.VolatileLFU)
 }
 
-func (srv *Server) lfuPolicy() bool { return srv.lfu.Load() }
+// thresholds are what OBJECT ENCODING goes by.
+func (srv *Server) thresholds() command.Thresholds {
+	v := srv.config.Load()
+	return command.Thresholds{
+		HashEntries: v.HashMaxListpackEntries, HashValue: v.HashMaxListpackValue,
+		ZSetEntries: v.ZSetMaxListpackEntries, ZSetValue: v.ZSetMaxListpackValue,
+		SetIntegers: v.SetMaxIntsetEntries,
+	}
+}
 
 // watchConfig makes CONFIG SET take effect where a value is not read anew each time.
 func (srv *Server) watchConfig() {
@@ -157,12 +161,11 @@ func (srv *Server) watchConfig() {
 		}
 		srv.setPolicies(new)
 		return nil
-	}, "appendfsync", "maxmemory-policy")
+	}, "appendfsync")
 	srv.config.OnChange(func(_, new *config.Values) error {
-		front, _ := budgets(new.MaxMemory.Bytes)
-		srv.node.engine.Keys().SetBudget(front)
+		srv.node.setEviction(new)
 		return nil
-	}, "maxmemory")
+	}, "maxmemory", "overflow", "maxmemory-policy", "maxmemory-samples", "lfu-log-factor", "lfu-decay-time")
 	srv.config.OnChange(func(_, new *config.Values) error {
 		srv.net.SetKeepAlive(new.TCPKeepAlive)
 		return nil
@@ -177,10 +180,9 @@ func (srv *Server) watchConfig() {
 		}
 		return nil
 	}, "proto-max-bulk-len", "client-query-buffer-limit", "requirepass")
-	srv.config.OnChange(func(_, new *config.Values) error { return checkOverflow(new) }, "overflow")
 	srv.config.OnChange(func(_, new *config.Values) error { return checkMaxClients(new.MaxClients) }, "maxclients")
 	srv.config.OnChange(srv.reloadTLS, "tls-cert-file", "tls-key-file", "tls-key-file-pass", "tls-ca-cert-file", "tls-ca-cert-dir",
-		"tls-auth-clients", "tls-protocols", "tls-session-caching")
+		"tls-auth-clients", "tls-protocols", "tls-ciphers", "tls-ciphersuites", "tls-session-caching")
 }
 
 // reloadTLS has new connections get what the tls-* directives, and the files that they name, say now.
@@ -192,14 +194,6 @@ func (srv *Server) reloadTLS(_, new *config.Values) error {
 		srv.log.Warn("the TLS settings stay as they are", "error", err)
 		//lint:ignore ST1005 Redis's words
 		return errors.New("Unable to update TLS configuration. Check server logs.")
-	}
-	return nil
-}
-
-// checkOverflow refuses what this release does not do yet.
-func checkOverflow(v *config.Values) error {
-	if !v.Overflow {
-		return errors.New("'overflow no', which evicts keys by maxmemory-policy, comes with a later release: only 'yes'")
 	}
 	return nil
 }
@@ -232,6 +226,8 @@ func (srv *Server) listen(v *config.Values) error {
 			nobody:   &session{server: srv, closed: true},
 		})
 	}
+	release := srv.sealAll
+	srv.node.eviction.release.Store(&release)
 	srv.net.Start()
 	if v.Port != 0 {
 		if err := srv.listenTCP(v.Bind, v.Port, srv.net.Listen); err != nil {
@@ -326,6 +322,13 @@ func addrOf(a net.Addr) string {
 	return a.String()
 }
 
+// sealAll has every loop propose what was held back.
+func (srv *Server) sealAll() {
+	for _, l := range srv.loops {
+		l.loop.Post(l.seal)
+	}
+}
+
 // tick is called on each loop about every 100 ms.
 func (l *loop) tick() {
 	l.seal() // what was held back while memory was short
@@ -370,6 +373,7 @@ func (srv *Server) Wait() error {
 
 func (srv *Server) close(ctx context.Context, save bool) error {
 	var err error
+	srv.node.pause.end()
 	if srv.net != nil {
 		err = srv.net.Close(ctx)
 	}

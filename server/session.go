@@ -30,6 +30,7 @@ type session struct {
 	authenticated bool
 	closed        bool
 	stalled       bool // waits in loop.stalled for room in a batch
+	postponed     bool // waits in loop.paused for the end of a pause
 	busy          bool // a worker is at the session's command
 	paused        bool // reading is paused by the session
 	ended         bool // the peer will send no more
@@ -40,8 +41,9 @@ type session struct {
 	heldBytes        int
 	waiting          [][][]byte // commands that were taken from the parser and have to wait
 
-	lastReply time.Time // of a call that took its time
-	softSince time.Time // since when more is unread than the soft limit allows; zero: it is not
+	begun     time.Duration // when the server's own command that runs was begun
+	lastReply time.Time     // of a call that took its time
+	softSince time.Time     // since when more is unread than the soft limit allows; zero: it is not
 
 	client clientInfo
 }
@@ -108,6 +110,9 @@ func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
 	s.held, s.heldBytes, s.waiting = nil, 0, nil
 	delete(s.loop.sessions, c.ID())
+	if s.postponed {
+		s.loop.paused = slices.DeleteFunc(s.loop.paused, func(other *session) bool { return other == s })
+	}
 }
 
 // goOn takes commands until there are none, or one has to wait.
@@ -139,7 +144,7 @@ func (s *session) goOn() {
 
 // blocked says whether no further command may be taken now.
 func (s *session) blocked() bool {
-	return s.busy || s.stalled || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
+	return s.busy || s.stalled || s.postponed || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
 }
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
@@ -325,6 +330,10 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 	if row.Flags&command.NoAuth == 0 && s.mustLogIn() {
 		return s.reject(e, "NOAUTH Authentication required.")
 	}
+	if s.server.node.pause.holds(row) {
+		s.loop.endRead()
+		return s.postpone()
+	}
 	s.client.lastCommand = e
 	switch {
 	case e.server != nil:
@@ -412,10 +421,12 @@ func (s *session) serve(e *entry, args [][]byte) bool {
 	s.loop.endRead()
 	s.loop.stats[e.id].calls++
 	w := s.writer()
+	s.begun = reading()
 	e.server.Run(s, args, w)
 	if s.busy { // a worker answers
 		return true
 	}
+	s.took(e, args, reading()-s.begun)
 	s.served(e, w)
 	if s.client.replySkip {
 		s.client.replySkip, s.client.skipNext = false, true
@@ -472,6 +483,9 @@ func (s *session) read(e *entry, args [][]byte) bool {
 		if long || s.client.noTouch { // what rides in a batch counts as a use
 			return false
 		}
+		if e.row.Flags&command.Fast == 0 && s.loop.reader.Bulky(e.row, s.db, args) {
+			return false
+		}
 		s.loop.endRead()
 		b := s.loop.batch()
 		if b == nil {
@@ -507,6 +521,7 @@ func (s *session) read(e *entry, args [][]byte) bool {
 		return s.readBehindExpiry(e, args)
 	}
 	s.loop.stats[e.id].calls++
+	s.took(e, args, s.loop.lap())
 	if e.looksUp {
 		s.loop.lookedUp(w.Buf)
 	}
@@ -514,7 +529,8 @@ func (s *session) read(e *entry, args [][]byte) bool {
 	return true
 }
 
-// readBehindExpiry has the log delete the command's keys whose time has come, and runs the read behind it.
+// readBehindExpiry has the log delete the command's keys whose time has come, and runs the read behind it. A read that may
+// be long must not ride in a batch, which holds the lock: it waits for the deletion, and is given again.
 func (s *session) readBehindExpiry(e *entry, args [][]byte) bool {
 	s.loop.endRead()
 	b := s.loop.batch()
@@ -523,6 +539,11 @@ func (s *session) readBehindExpiry(e *entry, args [][]byte) bool {
 	}
 	if at, err := e.row.KeyPositions(args, nil); err == nil && len(at) > 0 {
 		b.commands.AddWrite(s.server.expireRow, s.db, expireArgs(at, args))
+		if e.row.Flags&command.LongRead != 0 {
+			b.notes = append(b.notes, note{session: s, entry: s.server.expireEntry, silent: true})
+			s.issued++
+			return false
+		}
 		b.notes = append(b.notes, note{session: s.loop.nobody, entry: s.server.expireEntry})
 	}
 	b.commands.AddRead(s.engineRow(e), s.db, args)
@@ -543,17 +564,21 @@ func (s *session) detach(e *entry, args [][]byte) {
 	s.loop.endRead()
 	args = cloneArgs(args)
 	db, resp3 := s.db, s.resp3
-	node, lfu := s.server.node, s.server.lfuPolicy()
+	node := s.server.node
 	var due bool
 	var err error
 	var took time.Duration
 	w := &resp.Writer{RESP3: resp3}
 	s.work(func() {
-		begun := time.Now()
-		due, err = node.engine.Detached(e.row, db, args, node.group.Now(), node.random(), lfu, w)
-		took = time.Since(begun)
+		begun := reading()
+		due, err = node.engine.Detached(e.row, db, args, node.group.Now(), node.random(), w)
+		took = reading() - begun
 	}, func() {
-		s.server.slow.note(s, args, took)
+		if due {
+			s.loop.stats[e.id].calls-- // it is run and counted once more
+		} else {
+			s.took(e, args, took)
+		}
 		switch {
 		case err != nil:
 			// The rest of the data is served on; a write that needs what cannot be read ends the process.
@@ -605,6 +630,7 @@ func (s *session) resume(finish func()) {
 // replyLate is what finish does for one of the server's own commands that made the session busy: answer writes the
 // reply.
 func (s *session) replyLate(e *entry, answer func(w *resp.Writer)) {
+	s.took(e, nil, reading()-s.begun)
 	w := s.writer()
 	answer(w)
 	s.served(e, w)

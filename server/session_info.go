@@ -67,6 +67,7 @@ func (s *session) flags() string {
 		{isUnix(s.conn.LocalAddr()), 'U'},
 		{s.client.noEvict, 'e'},
 		{s.client.noTouch, 'T'},
+		{s.postponed, 'b'},
 	} {
 		if f.on {
 			b.WriteByte(f.letter)

@@ -293,18 +293,6 @@ func readAll(c *testClient) error {
 	}
 }
 
-func TestRefusedDirectives(t *testing.T) {
-	t.Parallel()
-	if _, err := tryStart(t, "overflow no"); err == nil || !strings.Contains(err.Error(), "later release") {
-		t.Errorf("overflow no: %v", err)
-	}
-	c := start(t).dial()
-	if got := c.do("CONFIG", "SET", "overflow", "no"); !strings.Contains(got, "later release") {
-		t.Errorf("CONFIG SET overflow no: %q", got)
-	}
-	c.must("CONFIG SET overflow yes", "+OK\r\n")
-}
-
 func TestRepliesInPieces(t *testing.T) {
 	t.Parallel()
 	c := start(t).dial()

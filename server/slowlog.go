@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -11,9 +12,8 @@ import (
 	"github.com/larder-db/larder/server/resp"
 )
 
-// slowLog remembers commands that took long (slowlog-log-slower-than, slowlog-max-len). Only what workers do is timed:
-// long reads, reads from the store, and the server's own slow commands. What runs on a loop or rides in a log entry
-// is bounded work, and is not timed.
+// slowLog remembers commands that took long (slowlog-log-slower-than, slowlog-max-len). What counts is in timing.go. The
+// server's own commands that ask all loops or wait for a worker (CLIENT LIST, CONFIG SET) are not in it.
 type slowLog struct {
 	mu struct {
 		sync.Mutex
@@ -37,14 +37,16 @@ const (
 	slowMost     = 1 << 16 // entries, whatever slowlog-max-len says
 )
 
-// note remembers the command of s if it was slow. It runs on the session's loop.
-func (l *slowLog) note(s *session, args [][]byte, took time.Duration) {
-	v := s.server.config.Load()
-	if v.SlowlogLogSlowerThan < 0 || took.Microseconds() < v.SlowlogLogSlowerThan {
-		return
-	}
-	e := slowEntry{at: time.Now(), took: took, args: slowArgsOf(args), addr: s.peer(), name: s.client.name}
-	most := int(min(v.SlowlogMaxLen, slowMost))
+// isSlow says whether a duration is one for the slow log.
+func (srv *Server) isSlow(took time.Duration) bool {
+	least := srv.config.Load().SlowlogLogSlowerThan
+	return least >= 0 && took.Microseconds() >= least
+}
+
+// note remembers a command of s. It runs on the session's loop.
+func (l *slowLog) note(s *session, c *entry, args [][]byte, took time.Duration) {
+	e := slowEntry{at: time.Now(), took: took, args: slowArgsOf(redact(c, args)), addr: s.peer(), name: s.client.name}
+	most := int(min(s.server.config.Load().SlowlogMaxLen, slowMost))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e.id = l.mu.next
@@ -54,6 +56,29 @@ func (l *slowLog) note(s *session, args [][]byte, took time.Duration) {
 		clear(l.mu.entries[:over])
 		l.mu.entries = l.mu.entries[over:]
 	}
+}
+
+// redact replaces the passwords among a command's arguments.
+func redact(c *entry, args [][]byte) [][]byte {
+	if c.server == nil {
+		return args
+	}
+	var secret func(i int) bool
+	switch c.row.Name {
+	case "AUTH":
+		secret = func(i int) bool { return i > 0 }
+	case "HELLO":
+		secret = func(i int) bool { return isWord(args[i-1], "AUTH") || i > 1 && isWord(args[i-2], "AUTH") }
+	default:
+		return args
+	}
+	shown := slices.Clone(args)
+	for i := 1; i < len(args); i++ {
+		if secret(i) {
+			shown[i] = []byte("(redacted)")
+		}
+	}
+	return shown
 }
 
 // slowArgsOf shortens a command to what is kept of it.

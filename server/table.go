@@ -41,7 +41,8 @@ type commandTable struct {
 	names  []string // of the statistics, by id: "set", "client|list"
 }
 
-func newCommandTable(renames func(name string) (string, bool)) *commandTable {
+// newCommandTable makes the table. thresholds is what OBJECT ENCODING goes by.
+func newCommandTable(renames func(name string) (string, bool), thresholds func() command.Thresholds) *commandTable {
 	t := &commandTable{byName: map[string]*entry{}, byRow: map[*command.Command]*entry{}}
 	add := func(name string, e *entry) {
 		e.id = len(t.names)
@@ -63,6 +64,7 @@ func newCommandTable(renames func(name string) (string, bool)) *commandTable {
 		}
 	}
 	rows := command.Table()
+	encoding := encodingRow(thresholds)
 	for i := range rows {
 		e := &entry{row: &rows[i]}
 		if e.row.Internal() {
@@ -71,7 +73,11 @@ func newCommandTable(renames func(name string) (string, bool)) *commandTable {
 		}
 		enter(e.row.Name, e)
 		for j := range e.row.Sub {
-			e.subs = append(e.subs, &entry{row: &e.row.Sub[j]})
+			sub := &entry{row: &e.row.Sub[j]}
+			if e.row.Name == "OBJECT" && sub.row.Name == encoding.Name {
+				sub.row = encoding
+			}
+			e.subs = append(e.subs, sub)
 		}
 	}
 	for _, family := range serverFamilies() {
@@ -93,6 +99,13 @@ func newCommandTable(renames func(name string) (string, bool)) *commandTable {
 		}
 	}
 	return t
+}
+
+// encodingRow is the row of OBJECT ENCODING that goes by the configuration.
+func encodingRow(thresholds func() command.Thresholds) *command.Command {
+	row := *command.Lookup([]byte("OBJECT")).Subcommand([]byte("ENCODING"))
+	row.Do = command.ObjectEncoding(thresholds)
+	return &row
 }
 
 // serverFamilies lists the server's own commands.

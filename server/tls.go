@@ -39,18 +39,19 @@ func tlsConfig(v *config.Values) (*tls.Config, error) {
 	if t.CertFile == "" || t.KeyFile == "" {
 		return nil, errors.New("tls-port needs tls-cert-file and tls-key-file")
 	}
-	cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	cert, err := serverCertificate(t)
 	if err != nil {
 		return nil, fmt.Errorf("tls-cert-file and tls-key-file cannot be used: %w", err)
 	}
-	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, SessionTicketsDisabled: !t.SessionCaching}
-	versions := map[string]uint16{"TLSv1": tls.VersionTLS10, "TLSv1.1": tls.VersionTLS11, "TLSv1.2": tls.VersionTLS12, "TLSv1.3": tls.VersionTLS13}
-	for i, name := range t.Versions() {
-		n := versions[name]
-		if i == 0 {
-			c.MinVersion, c.MaxVersion = n, n
-		}
-		c.MinVersion, c.MaxVersion = min(c.MinVersion, n), max(c.MaxVersion, n)
+	c := &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: !t.SessionCaching}
+	if c.MinVersion, c.MaxVersion, err = tlsVersions(t); err != nil {
+		return nil, err
+	}
+	if c.CipherSuites, err = tlsCiphers(t.Ciphers); err != nil {
+		return nil, err
+	}
+	if err := checkCipherSuites(t, c.MaxVersion); err != nil {
+		return nil, err
 	}
 	if t.AuthClients == config.TLSAuthNo {
 		return c, nil

@@ -13,7 +13,6 @@ import (
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
-	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/server/config"
 )
 
@@ -120,6 +119,7 @@ func (n *node) checkpointDue(now time.Time) bool {
 	switch {
 	case s.DirtyBytes > limit:
 	case n.engine.Keys().Pressure() != keyspace.Easy && s.DirtyBytes > limit/4:
+	case n.eviction.policy.Load().whole && s.Budget > 0 && s.Tombstones > limit/4: // of evicted keys: it takes them away
 	case n.replayTooLong():
 	case applied > writes && n.shard.Bytes() > v.CheckpointLogBytes:
 	case saveDue(v.Save, s.DirtyKeys, now.Sub(last)):
@@ -191,6 +191,7 @@ func (n *node) runCheckpoint(begun time.Time) error {
 	}
 	took := c.mu.lastTook
 	c.mu.Unlock()
+	n.delayed(eventCheckpoint, took)
 	if failed := c.failing.Swap(err != nil); failed && err == nil {
 		n.log.Info("checkpoints succeed again: writes are taken", "index", writes, "took", took)
 	}
@@ -229,16 +230,16 @@ func (n *node) keepMemory(ctx context.Context) {
 	look := time.NewTicker(memoryLook)
 	defer look.Stop()
 	disk := time.NewTicker(time.Second)
+	begun := time.Now()
 	defer disk.Stop()
 	keys := n.engine.Keys()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-disk.C:
-			keys.SetRecencyClock(uint32(now.Unix()))
-			max := n.config.Load().MaxDisk
-			n.diskFull.Store(max > 0 && n.engine.Store().DiskUsage()+n.aof.Stats().Bytes > max)
+		case <-disk.C:
+			keys.SetRecencyClock(uint32(begun.Add(time.Since(begun)).Unix())) // a jump of the wall clock does not show
+			n.noteDisk(n.config.Load())
 			continue
 		case <-look.C:
 		}
@@ -248,7 +249,9 @@ func (n *node) keepMemory(ctx context.Context) {
 		if p != keyspace.Easy {
 			n.wantCheckpoint()
 		}
-		n.hold.Store(p == keyspace.Hard && keys.Stats().DirtyBytes > 0)
+		if n.hold.Store(p == keyspace.Hard && keys.Stats().DirtyBytes > 0); !n.hold.Load() {
+			n.letGo()
+		}
 	}
 }
 
@@ -270,9 +273,10 @@ func (n *node) expireKeys(ctx context.Context) {
 			return
 		case <-look.C:
 		}
-		if !n.group.CanRead() || n.checkpoints.expireOff.Load() {
+		if !n.group.CanRead() || n.checkpoints.expireOff.Load() || n.pause.what.Load() != pausedNothing {
 			continue
 		}
+		begun, any := reading(), false
 		for ctx.Err() == nil {
 			keys, err := n.engine.Keys().Due(n.group.Now(), expireKeys, expireSegments)
 			if err != nil {
@@ -282,12 +286,16 @@ func (n *node) expireKeys(ctx context.Context) {
 			if len(keys) == 0 {
 				break
 			}
+			any = true
 			if err := n.proposeExpiry(ctx, row, keys); err != nil {
 				break
 			}
 			if len(keys) < expireKeys {
 				break
 			}
+		}
+		if any {
+			n.delayed(eventExpireCycle, reading()-begun)
 		}
 	}
 }
@@ -299,13 +307,7 @@ func (n *node) proposeExpiry(ctx context.Context, row *command.Command, keys []k
 	for _, k := range keys {
 		b.AddWrite(row, k.DB, [][]byte{[]byte(expireCommand), k.Key})
 	}
-	done := make(chan error, 1)
-	n.group.Propose(&raftfsm.Proposal{Batch: b, Loop: backgroundLoop, Done: func(_ *raftfsm.Proposal, err error) { done <- err }})
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = errors.Join(<-done, ctx.Err())
-	}
+	err = n.proposeAndWait(ctx, b)
 	n.expired.Add(removed.keys)
 	return err
 }

@@ -75,13 +75,17 @@ type exportCmd struct{ folder }
 
 func (c *exportCmd) Run() error {
 	return buffered(func(w io.Writer) error {
-		selected := -1
-		return aof.Records(vfs.Default, c.path(), func(_ uint64, l *raft.Log) error {
+		x := exporter{w: w, selected: -1}
+		err := aof.Records(vfs.Default, c.path(), func(_ uint64, l *raft.Log) error {
 			if l.Type != raft.LogCommand {
 				return nil
 			}
-			return export(w, l.Data, &selected)
+			return x.entry(l.Data)
 		})
+		if x.inexact > 0 {
+			fmt.Fprintf(os.Stderr, "larder: %d SPOP: the log does not say which members they removed; elsewhere they remove other ones\n", x.inexact)
+		}
+		return err
 	})
 }
 

@@ -7,9 +7,16 @@ import (
 	"github.com/larder-db/larder/engine"
 )
 
-// export writes an entry's commands as RESP: what they did when they were applied, told so that a Redis which gets
-// them at another time ends up with the same data.
-func export(w io.Writer, entry []byte, selected *int) error {
+// exporter writes commands as RESP: what they did when they were applied, told so that a Redis which gets them at another
+// time ends up with the same data.
+type exporter struct {
+	w        io.Writer
+	selected int // data base, -1: none yet
+	inexact  int // commands that the log does not tell all of
+}
+
+// entry writes an entry's commands.
+func (x *exporter) entry(entry []byte) error {
 	h, rest, err := engine.DecodeHeader(entry)
 	if err != nil {
 		return err
@@ -20,14 +27,17 @@ func export(w io.Writer, entry []byte, selected *int) error {
 		if db, args, rest, err = engine.NextCommand(rest, nil); err != nil {
 			return err
 		}
+		if !engine.Exact(args) {
+			x.inexact++
+		}
 		for _, command := range engine.Portable(args, h.Clock) {
-			if *selected != db {
-				if err := writeCommand(w, [][]byte{[]byte("SELECT"), []byte(strconv.Itoa(db))}); err != nil {
+			if x.selected != db {
+				if err := writeCommand(x.w, [][]byte{[]byte("SELECT"), []byte(strconv.Itoa(db))}); err != nil {
 					return err
 				}
-				*selected = db
+				x.selected = db
 			}
-			if err := writeCommand(w, command); err != nil {
+			if err := writeCommand(x.w, command); err != nil {
 				return err
 			}
 		}

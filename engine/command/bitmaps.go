@@ -79,12 +79,16 @@ func setBit(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		w.Error(badBit)
 		return
 	}
-	e, found, ok := lookupString(tx, args[1], w)
+	t, ok := lookupText(tx, args[1], w)
 	if !ok {
 		return
 	}
-	b := patch(tx, args[1], e, found, int(offset>>3)+1)
-	w.Int(int64(value.PutBit(b, offset, bit == 1)))
+	at := int(offset >> 3)
+	var b [1]byte
+	copy(b[:], t.part(at, at+1))
+	was := value.PutBit(b[:], offset&7, bit == 1)
+	t.write(at, b[:])
+	w.Int(int64(was))
 }
 
 func getBit(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
@@ -92,8 +96,9 @@ func getBit(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	if !ok {
 		return
 	}
-	if e, _, ok := lookupString(tx, args[1], w); ok {
-		w.Int(int64(value.Bit(e.Value, offset)))
+	if t, ok := lookupText(tx, args[1], w); ok {
+		at := int(offset >> 3)
+		w.Int(int64(value.Bit(t.part(at, at+1), offset&7)))
 	}
 }
 

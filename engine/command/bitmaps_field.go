@@ -44,17 +44,16 @@ func bitFieldOps(tx *keyspace.Tx, args [][]byte, w reply.Writer, readOnly bool) 
 		w.Error("ERR BITFIELD_RO only supports the GET subcommand")
 		return
 	}
-	e, found, ok := lookupString(tx, args[1], w)
+	t, ok := lookupText(tx, args[1], w)
 	if !ok {
 		return
 	}
-	b := e.Value
 	if size > 0 {
-		b = patch(tx, args[1], e, found, size)
+		t.write(size, nil) // the string gets its length even where an overflow stops every change
 	}
 	w.Array(len(ops))
 	for _, op := range ops {
-		if n, ok := op.run(b); ok {
+		if n, ok := op.run(&t); ok {
 			w.Int(n)
 		} else {
 			w.Null()
@@ -63,25 +62,31 @@ func bitFieldOps(tx *keyspace.Tx, args [][]byte, w reply.Writer, readOnly bool) 
 }
 
 // run carries the subcommand out and returns its reply; ok is false where an overflow stopped it.
-func (op *fieldOp) run(b []byte) (result int64, ok bool) {
-	old := op.field.Get(b, op.offset)
+func (op *fieldOp) run(t *text) (result int64, ok bool) {
+	var buf [fieldBytes]byte
+	at, offset := int(op.offset>>3), op.offset&7
+	b := buf[:(offset+uint64(op.field.Bits)+7)>>3]
+	copy(b, t.part(at, at+len(b)))
+	old := op.field.Get(b, offset)
+	result, n := old, op.operand
 	switch op.verb {
-	case fieldSet:
-		n, ok := op.field.Convert(op.operand, op.overflow)
-		if ok {
-			op.field.Put(b, op.offset, n)
-		}
-		return old, ok
-	case fieldAdd:
-		n, ok := op.field.Add(old, op.operand, op.overflow)
-		if ok {
-			op.field.Put(b, op.offset, n)
-		}
-		return n, ok
-	default:
+	case fieldGet:
 		return old, true
+	case fieldSet:
+		n, ok = op.field.Convert(n, op.overflow)
+	case fieldAdd:
+		n, ok = op.field.Add(old, n, op.overflow)
+		result = n
 	}
+	if ok {
+		op.field.Put(b, offset, n)
+		t.write(at, b)
+	}
+	return result, ok
 }
+
+// fieldBytes is how many bytes a field of 64 bits may stand in.
+const fieldBytes = 9
 
 // parseFieldOps appends the subcommands to ops; where one is wrong, it answers the error and returns false.
 func parseFieldOps(args [][]byte, ops []fieldOp, w reply.Writer) ([]fieldOp, bool) {

@@ -65,16 +65,31 @@ const (
 // KeySpec says where keys stand among the arguments, as data: positions First, First+Step … up to Last, where a
 // negative Last counts from the end (-1 is the last argument). With Numkeys > 0 the argument at that position holds
 // the number of keys, which begin behind it. With Keyword set, First counts from the argument that follows the
-// keyword, searched from position From (negative: backwards).
+// keyword, searched from position From (negative: backwards). With Over, the search passes over the arguments of those
+// words, the last place of the keyword counts, and an argument must follow it. A specification with none of First, Numkeys
+// and Keyword stands for keys that the arguments do not tell.
 type KeySpec struct {
 	First, Last, Step int
 	Numkeys           int
 	Keyword           string
 	From              int
+	Over              []Operands
 	Limit             int
 	Use               KeyUse
 	Notes             string
 }
+
+// Operands says how many arguments of its own a word has.
+type Operands struct {
+	Word  string
+	Count int
+}
+
+// Unknown says whether COMMAND's key specifications have no words for where the keys are.
+func (s *KeySpec) Unknown() bool { return s.nowhere() || len(s.Over) > 0 }
+
+// nowhere says whether the arguments do not tell the keys.
+func (s *KeySpec) nowhere() bool { return s.First == 0 && s.Numkeys == 0 && s.Keyword == "" }
 
 // Command is one row of the table.
 type Command struct {
@@ -87,7 +102,7 @@ type Command struct {
 	Group   string   // Redis's documentation group: "string", "bitmap", "generic", …
 	Since   string   // the Redis version that introduced it
 	Summary string   // one sentence of our own, for COMMAND DOCS
-	Extra   string   // further ACL categories beyond those that group and flags imply, separated by spaces
+	Extra   string   // further ACL categories beyond those that group and flags imply, separated by spaces; -word takes one away
 	Tips    []string // COMMAND's tips ("nondeterministic_output", "request_policy:all_shards" …)
 	Sub     []Command
 }

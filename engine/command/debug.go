@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/larder-db/larder/engine/keyspace"
@@ -48,28 +49,68 @@ func (d *Digest) mixNumber(n uint32) {
 // redisTypes are Redis's numbers of the kinds, which enter digests.
 var redisTypes = [...]uint32{value.String: 0, value.List: 1, value.Set: 2, value.ZSet: 3, value.Hash: 4, value.Stream: 6}
 
-// mixValue adds a value and whether it has a time to live.
-func (d *Digest) mixValue(e keyspace.Entry) {
+// mixValue adds what key holds, e, and whether it has a time to live.
+func (d *Digest) mixValue(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) {
 	d.mixNumber(redisTypes[e.Kind])
-	d.mix(e.Value)
+	o := objectUnder(tx, db, key, e)
+	switch e.Kind {
+	case value.List:
+		for e := range o.Elements {
+			d.mix(e)
+		}
+	case value.Set:
+		for m := range o.Elements {
+			d.xor(m)
+		}
+	case value.Hash:
+		for f, v := range o.Fields {
+			d.xorPair(f, v)
+		}
+	case value.ZSet:
+		var text [32]byte
+		for m, score := range o.Scores {
+			d.xorPair(m, appendPrinted(text[:0], score))
+		}
+	default:
+		d.mix(tx.Whole(db, key, e))
+	}
 	if e.Expire != 0 {
 		d.xor([]byte("!!expire!!"))
 	}
 }
 
-// DigestValue is the fingerprint of a value whatever its key: what DEBUG DIGEST-VALUE shows. A key that does not
-// exist has the zero Digest there.
-func DigestValue(e keyspace.Entry) Digest {
+// xorPair adds a sequence of two to a set.
+func (d *Digest) xorPair(a, b []byte) {
+	var pair Digest
+	pair.mix(a)
+	pair.mix(b)
+	d.xor(pair[:])
+}
+
+// appendPrinted appends a score as C's %.17g prints it.
+func appendPrinted(b []byte, score float64) []byte {
+	switch {
+	case math.IsInf(score, 1):
+		return append(b, "inf"...)
+	case math.IsInf(score, -1):
+		return append(b, "-inf"...)
+	}
+	return strconv.AppendFloat(b, score, 'g', 17, 64)
+}
+
+// DigestValue is the fingerprint of what key holds, e, whatever its key: what DEBUG DIGEST-VALUE shows. A key that does
+// not exist has the zero Digest there.
+func DigestValue(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) Digest {
 	var d Digest
-	d.mixValue(e)
+	d.mixValue(tx, db, key, e)
 	return d
 }
 
-// DigestKey is the fingerprint of a key and its value.
-func DigestKey(key []byte, e keyspace.Entry) Digest {
+// DigestKey is the fingerprint of a key and what it holds, e.
+func DigestKey(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) Digest {
 	var d Digest
 	d.mix(key)
-	d.mixValue(e)
+	d.mixValue(tx, db, key, e)
 	return d
 }
 
@@ -81,9 +122,9 @@ type DataDigest struct {
 	}
 }
 
-// Add takes a key of data base db.
-func (d *DataDigest) Add(db int, key []byte, e keyspace.Entry) {
-	k := DigestKey(key, e)
+// Add takes a key of data base db, which holds e.
+func (d *DataDigest) Add(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) {
+	k := DigestKey(tx, db, key, e)
 	d.dbs[db].keys.xor(k[:])
 	d.dbs[db].any = true
 }
@@ -104,20 +145,20 @@ func (d *DataDigest) Sum() (sum Digest) {
 
 // DebugObject answers DEBUG OBJECT for a key of the selected data base: a line in Redis's format. Values have no
 // address that would stay, so that it shows none.
-func DebugObject(tx *keyspace.Tx, key []byte, w reply.Writer) {
+func DebugObject(tx *keyspace.Tx, key []byte, t Thresholds, w reply.Writer) {
 	e, ok := tx.Peek(tx.DB(), key)
 	if !ok {
 		w.Error(reply.NoSuchKey)
 		return
 	}
-	serialized, err := rdb.AppendObject(nil, rdb.Object{Kind: e.Kind, String: e.Value})
+	serialized, err := rdb.AppendObject(nil, objectUnder(tx, tx.DB(), key, e))
 	if err != nil {
 		w.Error("ERR " + err.Error())
 		return
 	}
 	idle, _, _ := tx.Recency(tx.DB(), key)
 	w.Simple(fmt.Sprintf("Value at:0x0 refcount:1 encoding:%s serializedlength:%d lru:%d lru_seconds_idle:%d",
-		encodingName(e), len(serialized), lruClock(tx.Now()-idle), idle/1000))
+		encodingName(tx, tx.DB(), key, e, t), len(serialized), lruClock(tx.Now()-idle), idle/1000))
 }
 
 // lruClock is a time in milliseconds on Redis's clock of last uses: seconds, 24 bits of them.

@@ -8,35 +8,40 @@ import (
 	"time"
 
 	"github.com/larder-db/larder/engine/keyspace"
-	"github.com/larder-db/larder/engine/value"
 )
 
 // TestDigestsAreRedis compares the digests of values and of whole data sets in several data bases.
 func TestDigestsAreRedis(t *testing.T) {
-	o := newRedis(t)
-	var all DataDigest
+	o := newOracle(t)
 	for _, db := range []int{3, 15, 0} { // in any order
-		o.Theirs("SELECT", fmt.Sprint(db))
+		o.Select(db)
 		for i := range 40 {
-			key, val := fmt.Sprintf("key:%d:%d", db, i), strings.Repeat(fmt.Sprint(i), i)
-			e := keyspace.Entry{Kind: value.String, Value: []byte(val)}
-			o.Theirs("SET", key, val)
+			key := fmt.Sprintf("key:%d:%d", db, i)
+			o.Do("SET", key, strings.Repeat(fmt.Sprint(i), i))
 			if i%3 == 0 {
-				e.Expire = 99999999999999
-				o.Theirs("PEXPIREAT", key, fmt.Sprint(e.Expire))
+				o.Do("PEXPIREAT", key, "99999999999999")
 			}
-			all.Add(db, []byte(key), e)
-			if theirs := o.Theirs("DEBUG", "DIGEST-VALUE", key); theirs != "*1\r\n+"+DigestValue(e).String()+"\r\n" {
-				t.Errorf("%s: ours %s, theirs %q", key, DigestValue(e), theirs)
+			o.CompareDigest(key)
+		}
+		for i, kind := range collectionKinds {
+			for _, n := range []int{1, 50, 700} {
+				key := fmt.Sprintf("%s:%d", kind, n)
+				o.Fill(key, kind, n, i+n)
+				o.CompareDigest(key)
 			}
 		}
+	}
+	var all DataDigest
+	if err := o.space.keys.Each(func(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) error {
+		all.Add(tx, db, key, e)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 	if theirs := o.Theirs("DEBUG", "DIGEST"); theirs != "+"+all.Sum().String()+"\r\n" {
 		t.Errorf("data set: ours %s, theirs %q", all.Sum(), theirs)
 	}
-	if theirs := o.Theirs("DEBUG", "DIGEST-VALUE", "missing"); theirs != "*1\r\n+"+(Digest{}).String()+"\r\n" {
-		t.Errorf("missing key: ours %s, theirs %q", Digest{}, theirs)
-	}
+	o.CompareDigest("missing")
 }
 
 var objectLine = regexp.MustCompile(`^\+Value at:0x[0-9a-f]+ refcount:1 (encoding:\w+ serializedlength:\d+) lru:(\d+) lru_seconds_idle:(\d+)\r\n$`)
@@ -47,7 +52,7 @@ func TestDebugObjectIsRedis(t *testing.T) {
 		w := &respWriter{proto: 2}
 		o.space.read(time.Now().UnixMilli(), 0, func(tx *keyspace.Tx) {
 			w.out = w.out[:0]
-			DebugObject(tx, []byte(key), w)
+			DebugObject(tx, []byte(key), storedThresholds, w)
 		})
 		return string(w.out)
 	}

@@ -80,7 +80,7 @@ func setDeadline(tx *keyspace.Tx, args [][]byte, w reply.Writer, unit expiryUnit
 	if !ok {
 		return
 	}
-	e, found := tx.Peek(tx.DB(), args[1])
+	e, found := tx.Get(tx.DB(), args[1])
 	switch {
 	case !found || !condition.allows(e.Expire, at):
 		w.Int(0)
@@ -167,7 +167,7 @@ func (c expireCondition) allows(present, next int64) bool {
 }
 
 func persist(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
-	e, found := tx.Peek(tx.DB(), args[1])
+	e, found := tx.Get(tx.DB(), args[1])
 	if !found || e.Expire == 0 {
 		w.Int(0)
 		return

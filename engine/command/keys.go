@@ -102,30 +102,27 @@ func typeOf(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 
 func rename(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	source, destination := args[1], args[2]
-	e, ok := tx.Get(tx.DB(), source)
-	if !ok {
+	if _, ok := tx.Get(tx.DB(), source); !ok {
 		w.Error(reply.NoSuchKey)
 		return
 	}
 	if string(source) != string(destination) {
-		tx.Put(tx.DB(), destination, e)
-		tx.Delete(tx.DB(), source)
+		tx.Move(tx.DB(), source, tx.DB(), destination)
 	}
 	w.Simple(reply.OK)
 }
 
 func renameNX(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	source, destination := args[1], args[2]
-	_, taken := tx.Peek(tx.DB(), destination) // first, since it may change what Get's entry aliases
-	e, ok := tx.Get(tx.DB(), source)
+	_, taken := tx.Peek(tx.DB(), destination)
+	_, ok := tx.Get(tx.DB(), source)
 	switch {
 	case !ok:
 		w.Error(reply.NoSuchKey)
 	case taken: // by the source itself, perhaps
 		w.Int(0)
 	default:
-		tx.Put(tx.DB(), destination, e)
-		tx.Delete(tx.DB(), source)
+		tx.Move(tx.DB(), source, tx.DB(), destination)
 		w.Int(1)
 	}
 }
@@ -158,7 +155,7 @@ func copyKey(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		w.Int(0)
 		return
 	}
-	tx.Put(to, destination, e)
+	tx.Copy(tx.DB(), source, to, destination, e.Expire)
 	w.Int(1)
 }
 
@@ -173,13 +170,11 @@ func moveKey(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		return
 	}
 	_, taken := tx.Peek(to, key)
-	e, ok := tx.Get(tx.DB(), key)
-	if !ok || taken {
+	if _, ok := tx.Get(tx.DB(), key); !ok || taken {
 		w.Int(0)
 		return
 	}
-	tx.Put(to, key, e)
-	tx.Delete(tx.DB(), key)
+	tx.Move(tx.DB(), key, to, key)
 	w.Int(1)
 }
 

@@ -12,7 +12,7 @@ import (
 // The commands that take values out and in as Redis serializes them.
 var dumpCommands = []Command{
 	{
-		Name: "DUMP", Arity: 2, Flags: ReadOnly, Keys: oneKey(RO | Access), Do: dump,
+		Name: "DUMP", Arity: 2, Flags: ReadOnly | LongRead, Keys: oneKey(RO | Access), Do: dump,
 		Group: "generic", Since: "2.6.0", Summary: "Returns what a key holds in Redis's serialized form.",
 		Tips: []string{"nondeterministic_output"},
 	},
@@ -28,7 +28,7 @@ func dump(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		w.Null()
 		return
 	}
-	payload, err := rdb.AppendDump(nil, rdb.Object{Kind: e.Kind, String: e.Value})
+	payload, err := rdb.AppendDump(nil, objectUnder(tx, tx.DB(), args[1], e))
 	if err != nil {
 		w.Error("ERR " + err.Error())
 		return
@@ -49,7 +49,8 @@ func restore(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		return
 	}
 	key := args[1]
-	if _, taken := tx.Peek(tx.DB(), key); taken && !o.replace {
+	_, taken := tx.Peek(tx.DB(), key)
+	if taken && !o.replace {
 		w.Error("BUSYKEY Target key name already exists.")
 		return
 	}
@@ -78,7 +79,10 @@ func restore(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		w.Simple(reply.OK)
 		return
 	}
-	tx.Put(tx.DB(), key, keyspace.Entry{Kind: object.Kind, Value: object.String, Expire: ttl})
+	if taken { // what is known of the old value's use goes with it
+		tx.Delete(tx.DB(), key)
+	}
+	putObject(tx, tx.DB(), key, object, ttl)
 	if o.idle >= 0 || o.freq >= 0 {
 		tx.SetRecency(tx.DB(), key, idleMillis(o.idle), int(o.freq))
 	}

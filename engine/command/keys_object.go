@@ -3,7 +3,6 @@ package command
 import (
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
-	"github.com/larder-db/larder/engine/value"
 )
 
 // The commands that tell how a value is held.
@@ -76,37 +75,6 @@ func memoryUsage(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		return
 	}
 	w.Int(bytes)
-}
-
-// embstrLimit is the length up to which Redis holds a string in one piece with its header.
-const embstrLimit = 44
-
-// encodingName is what OBJECT ENCODING says of e.
-func encodingName(e keyspace.Entry) string {
-	if e.Kind != value.String {
-		return e.Kind.String()
-	}
-	if e.Enc == value.Raw {
-		return "raw"
-	}
-	if e.Enc == value.Natural {
-		if _, ok := value.ParseInt(e.Value); ok {
-			return "int"
-		}
-	}
-	if len(e.Value) <= embstrLimit {
-		return "embstr"
-	}
-	return "raw"
-}
-
-func objectEncoding(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
-	e, ok := tx.Peek(tx.DB(), args[2])
-	if !ok {
-		w.Null()
-		return
-	}
-	w.BulkString(encodingName(e))
 }
 
 func objectRefCount(tx *keyspace.Tx, args [][]byte, w reply.Writer) {

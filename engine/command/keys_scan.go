@@ -39,7 +39,7 @@ const (
 	keysStep = 1_000
 )
 
-// keyList gathers keys during a walk, which lends them only.
+// keyList gathers keys, or members, during a walk, which lends them only.
 type keyList struct {
 	bytes []byte
 	ends  []int
@@ -50,14 +50,30 @@ func (l *keyList) add(key []byte) {
 	l.ends = append(l.ends, len(l.bytes))
 }
 
+// all are the keys in the order in which they were added.
+func (l *keyList) all(yield func(key []byte) bool) {
+	from := 0
+	for _, end := range l.ends {
+		if !yield(l.bytes[from:end:end]) {
+			return
+		}
+		from = end
+	}
+}
+
 // reply answers with an array of the keys.
 func (l *keyList) reply(w reply.Writer) {
 	w.Array(len(l.ends))
-	from := 0
-	for _, end := range l.ends {
-		w.Bulk(l.bytes[from:end])
-		from = end
+	for key := range l.all {
+		w.Bulk(key)
 	}
+}
+
+// replyScan answers a step of SCAN or its kin: the cursor to go on from, and what was found.
+func (l *keyList) replyScan(w reply.Writer, next uint64) {
+	w.Array(2)
+	w.BulkString(strconv.FormatUint(next, 10))
+	l.reply(w)
 }
 
 // keyPattern is a compiled MATCH: nil takes every key, the empty one among them, which no pattern but * itself does.
@@ -103,40 +119,57 @@ func randomKey(tx *keyspace.Tx, _ [][]byte, w reply.Writer) {
 func scan(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	cursor, ok := cursorArg(args[1])
 	if !ok {
-		w.Error("ERR invalid cursor")
+		w.Error(invalidCursor)
 		return
 	}
-	count := int64(defaultScan)
-	var pattern keyPattern
-	var kind []byte
-	for i := 2; i < len(args); i += 2 {
-		switch more := i+1 < len(args); {
-		case more && isWord(args[i], "COUNT"):
-			if count, ok = intArg(w, args[i+1]); !ok {
-				return
-			}
-			if count < 1 {
-				w.Error(reply.Syntax)
-				return
-			}
-		case more && isWord(args[i], "MATCH"):
-			pattern = newKeyPattern(args[i+1])
-		case more && isWord(args[i], "TYPE"):
-			kind = args[i+1]
-		default:
-			w.Error(reply.Syntax)
-			return
-		}
+	o, ok := parseScanOptions(w, args[2:], true)
+	if !ok {
+		return
 	}
 	var found keyList
-	next := tx.Scan(tx.DB(), cursor, int(min(count, mostScan)), func(key []byte, e keyspace.Entry) {
-		if pattern.match(key) && (kind == nil || bytes.EqualFold(kind, []byte(e.Kind.String()))) {
+	next := tx.Scan(tx.DB(), cursor, o.count, func(key []byte, e keyspace.Entry) {
+		if o.pattern.match(key) && (o.kind == nil || bytes.EqualFold(o.kind, []byte(e.Kind.String()))) {
 			found.add(key)
 		}
 	})
-	w.Array(2)
-	w.BulkString(strconv.FormatUint(next, 10))
-	found.reply(w)
+	found.replyScan(w, next)
+}
+
+const invalidCursor = "ERR invalid cursor"
+
+// scanOptions are what may follow the cursor of SCAN and its kin.
+type scanOptions struct {
+	count   int
+	pattern keyPattern
+	kind    []byte // TYPE, which SCAN alone takes; nil: any
+}
+
+// parseScanOptions reads the options of SCAN, or of a walk over the members of one key; where they are wrong, it answers
+// the error and returns false.
+func parseScanOptions(w reply.Writer, args [][]byte, ofKeys bool) (o scanOptions, ok bool) {
+	o.count = defaultScan
+	for ; len(args) > 0; args = args[2:] {
+		switch more := len(args) > 1; {
+		case more && isWord(args[0], "COUNT"):
+			count, ok := intArg(w, args[1])
+			if !ok {
+				return o, false
+			}
+			if count < 1 {
+				w.Error(reply.Syntax)
+				return o, false
+			}
+			o.count = int(min(count, mostScan))
+		case more && isWord(args[0], "MATCH"):
+			o.pattern = newKeyPattern(args[1])
+		case more && ofKeys && isWord(args[0], "TYPE"):
+			o.kind = args[1]
+		default:
+			w.Error(reply.Syntax)
+			return o, false
+		}
+	}
+	return o, true
 }
 
 // cursorArg reads a cursor as strtoul does, which is what Redis takes: a sign may lead, nothing at all is 0, and a

@@ -14,6 +14,8 @@ import (
 
 func TestKeysTable(t *testing.T) { newOracle(t).Table("keys.txt") }
 
+func TestKeysOfAllKindsTable(t *testing.T) { newOracle(t).Table("keys_kinds.txt") }
+
 func TestExpireTable(t *testing.T) { newOracle(t).Table("expire.txt") }
 
 // TestMovedKeysKeepTheirLife looks at what MOVE, COPY and SWAPDB have put into another data base.
@@ -138,6 +140,7 @@ func TestKeyPositions(t *testing.T) {
 	row := func(specs ...KeySpec) *Command { return &Command{Keys: specs} }
 	keyword := row(KeySpec{Keyword: "STREAMS", From: 1, Last: -1, Step: 1, Limit: 2})
 	backwards := row(KeySpec{First: 3, Last: 3, Step: 1}, KeySpec{Keyword: "KEYS", From: -2, Last: -1, Step: 1})
+	sort := row(sortKeys...)
 	for _, c := range []struct {
 		row  *Command
 		line string
@@ -161,6 +164,13 @@ func TestKeyPositions(t *testing.T) {
 		{keyword, "XREAD COUNT 2 streams a b 0 0", "[4 5]"},
 		{keyword, "XREAD COUNT 2", "[]"},
 		{backwards, "MIGRATE h p k 0 1 KEYS a b", "[3 7 8]"},
+		{sort, "SORT k", "[1]"},
+		{sort, "SORT k STORE d", "[1 3]"},
+		{sort, "SORT store STORE store STORE d", "[1 5]"},
+		{sort, "SORT k GET STORE STORE d BY store ASC LIMIT store x", "[1 5]"},
+		{sort, "SORT k STORE", "[1]"},
+		{sort, "SORT k STORE d STORE", "[1 3]"},
+		{sort, "SORT k GET STORE GET", "[1]"},
 	} {
 		var args [][]byte
 		for _, word := range strings.Fields(c.line) {

@@ -92,6 +92,7 @@ func tryRedis(t testing.TB, program string) (net.Conn, error) {
 	}
 	server := exec.Command(program, "--port", strconv.Itoa(addr.Port), "--bind", "127.0.0.1", "--save", "",
 		"--appendonly", "no", "--dir", t.TempDir(), "--enable-debug-command", "yes")
+	server.Env = append(os.Environ(), "LC_ALL=C") // SORT's order of texts
 	if err := server.Start(); err != nil {
 		return nil, err
 	}
@@ -223,42 +224,58 @@ func (o *oracle) PutList(key string) {
 	o.Theirs("DEL", key)
 	o.Theirs("RPUSH", key, "x")
 	o.space.write(time.Now().UnixMilli(), o.db, func(tx *keyspace.Tx) {
-		tx.Put(o.db, []byte(key), keyspace.Entry{Kind: value.List, Value: []byte("x")})
+		tx.Delete(o.db, []byte(key))
+		tx.List(o.db, []byte(key)).Insert(0, []byte("x"))
 	})
 }
 
-// CompareKey compares what can be seen of a key: its kind, a string's value and encoding, and its time to live to
-// some seconds.
+// CompareKey compares what can be seen of a key: its kind, the digest of its value, a string's value and encoding, and its
+// time to live to some seconds.
 func (o *oracle) CompareKey(key string) {
 	o.t.Helper()
-	var e keyspace.Entry
 	var found bool
+	var e keyspace.Entry
 	now := time.Now().UnixMilli()
 	o.space.write(now, o.db, func(tx *keyspace.Tx) {
 		if e, found = tx.Peek(o.db, []byte(key)); found {
-			e.Value = bytes.Clone(e.Value)
+			e.Value = bytes.Clone(tx.Whole(o.db, []byte(key), e))
 		}
 	})
-	ttl, encoding := int64(-2), ""
-	if found {
-		ttl, encoding = -1, e.Kind.String()
-		if e.Expire != 0 {
-			ttl = e.Expire - now
-		}
-		if e.Kind == value.String {
-			encoding = expectedEncoding(e)
-			if theirs := o.Theirs("GET", key); theirs != string(o.encodeBulk(e.Value)) {
-				o.t.Errorf("%q holds %s, theirs %s", key, shorten(string(e.Value)), shorten(theirs))
-			}
-		}
+	ttl := int64(-2)
+	switch {
+	case found && e.Expire != 0:
+		ttl = e.Expire - now
+	case found:
+		ttl = -1
 	}
 	if theirs := o.Theirs("PTTL", key); !nearlyEqual(fmt.Sprintf(":%d\r\n", ttl), theirs, 5000) {
 		o.t.Errorf("%q: time to live %d, theirs %s", key, ttl, shorten(theirs))
 	}
-	if found && e.Kind == value.String {
-		if theirs := o.Theirs("OBJECT", "ENCODING", key); theirs != string(o.encodeBulk([]byte(encoding))) {
-			o.t.Errorf("%q is %s, theirs %s; holds %s", key, encoding, shorten(theirs), shorten(string(e.Value)))
+	o.CompareDigest(key)
+	if !found || e.Kind != value.String {
+		o.Do("TYPE", key)
+		return
+	}
+	if theirs := o.Theirs("GET", key); theirs != string(o.encodeBulk(e.Value)) {
+		o.t.Errorf("%q holds %s, theirs %s", key, shorten(string(e.Value)), shorten(theirs))
+	}
+	if theirs := o.Theirs("OBJECT", "ENCODING", key); theirs != string(o.encodeBulk([]byte(expectedEncoding(e)))) {
+		o.t.Errorf("%q is %s, theirs %s; holds %s", key, expectedEncoding(e), shorten(theirs), shorten(string(e.Value)))
+	}
+}
+
+// CompareDigest compares the digests of a key's value, whatever its kind.
+func (o *oracle) CompareDigest(key string) {
+	o.t.Helper()
+	var ours Digest
+	o.space.write(time.Now().UnixMilli(), o.db, func(tx *keyspace.Tx) {
+		ours = Digest{}
+		if e, ok := tx.Peek(o.db, []byte(key)); ok {
+			ours = DigestValue(tx, o.db, []byte(key), e)
 		}
+	})
+	if theirs := o.Theirs("DEBUG", "DIGEST-VALUE", key); theirs != "*1\r\n+"+ours.String()+"\r\n" {
+		o.t.Errorf("%q: digest %s, theirs %s", key, ours, shorten(theirs))
 	}
 }
 
@@ -304,7 +321,7 @@ func (o *oracle) Ours(args ...string) string {
 	case row.Flags&Write != 0:
 		o.space.write(now, o.db, do)
 	case row.Flags&LongRead != 0:
-		o.space.detached(now, o.db, o.keysOf(row, raw), do)
+		o.space.detached(now, o.db, o.keysOf(row, raw), len(row.Keys) == 0, do)
 	default:
 		o.space.read(now, o.db, do)
 	}
@@ -335,11 +352,11 @@ func (o *oracle) Theirs(args ...string) string {
 	return string(out)
 }
 
-// keysOf is the keys that the row declares among the arguments.
+// keysOf is the keys that the row declares among the arguments; none where those are wrong, which the handler finds too.
 func (o *oracle) keysOf(row *Command, args [][]byte) (keys []keyspace.Key) {
 	positions, err := row.KeyPositions(args, nil)
 	if err != nil {
-		o.t.Fatal(err)
+		return nil
 	}
 	for _, at := range positions {
 		keys = append(keys, keyspace.Key{DB: o.db, Key: args[at]})

@@ -82,6 +82,19 @@ func (w *respWriter) Map(n int) {
 	w.out = fmt.Appendf(w.out, "%%%d\r\n", n)
 }
 
+func (w *respWriter) Pairs(n int) {
+	if w.proto == 2 {
+		n *= 2
+	}
+	w.Array(n)
+}
+
+func (w *respWriter) Pair() {
+	if w.proto == 3 {
+		w.Array(2)
+	}
+}
+
 func (w *respWriter) Set(n int) {
 	if w.proto == 2 {
 		w.Array(n)

@@ -120,6 +120,7 @@ func lookupString(tx *keyspace.Tx, key []byte, w reply.Writer) (e keyspace.Entry
 		w.Error(reply.WrongType)
 		return keyspace.Entry{}, false, false
 	}
+	e.Value = tx.Whole(tx.DB(), key, e)
 	return e, found, true
 }
 
@@ -153,7 +154,7 @@ func get(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	case e.Kind != value.String:
 		w.Error(reply.WrongType)
 	default:
-		w.Bulk(e.Value)
+		w.Bulk(tx.Whole(tx.DB(), args[1], e))
 	}
 }
 
@@ -281,7 +282,7 @@ func mGet(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	w.Array(len(args) - 1)
 	for _, key := range args[1:] {
 		if e, found := tx.Get(tx.DB(), key); found && e.Kind == value.String {
-			w.Bulk(e.Value)
+			w.Bulk(tx.Whole(tx.DB(), key, e))
 		} else {
 			w.Null()
 		}

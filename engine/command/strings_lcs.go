@@ -29,6 +29,7 @@ func lcs(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		w.Error("ERR If you want both the length and indexes, please just use IDX.")
 		return
 	}
+	a.Value, b.Value = tx.Whole(tx.DB(), args[1], a), tx.Whole(tx.DB(), args[2], b)
 	// Redis's table has four bytes for each cell; ours is far smaller, but the limit bounds the time as well.
 	if int64(len(a.Value)+1)*int64(len(b.Value)+1)*4 > MaxString {
 		w.Error("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")

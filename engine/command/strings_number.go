@@ -9,6 +9,12 @@ import (
 	"github.com/larder-db/larder/engine/value"
 )
 
+// The errors about sums that cannot be held.
+const (
+	sumOverflows = "ERR increment or decrement would overflow"
+	sumNotFinite = "ERR increment would produce NaN or Infinity"
+)
+
 func incr(tx *keyspace.Tx, args [][]byte, w reply.Writer) { addInteger(tx, args[1], 1, w) }
 
 func decr(tx *keyspace.Tx, args [][]byte, w reply.Writer) { addInteger(tx, args[1], -1, w) }
@@ -44,7 +50,7 @@ func addInteger(tx *keyspace.Tx, key []byte, by int64, w reply.Writer) {
 		}
 	}
 	if n, ok = value.AddInts(n, by); !ok {
-		w.Error("ERR increment or decrement would overflow")
+		w.Error(sumOverflows)
 		return
 	}
 	var digits [value.MaxIntDigits]byte
@@ -76,7 +82,7 @@ func incrByFloat(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	}
 	sum, ok := n.Add(by)
 	if !ok {
-		w.Error("ERR increment would produce NaN or Infinity")
+		w.Error(sumNotFinite)
 		return
 	}
 	text = sum.AppendHuman(nil)

@@ -6,25 +6,14 @@ import (
 	"github.com/larder-db/larder/engine/value"
 )
 
-// endOf is where part ends that is put at offset of a string. If no string may be that long, it answers the error and
-// returns false.
-func endOf(w reply.Writer, offset int64, part []byte) (int, bool) {
+// fits says whether a string may have part at an offset; if it would be too long, the error has been answered.
+func fits(w reply.Writer, offset int64, part []byte) bool {
 	end, ok := value.AddInts(offset, int64(len(part)))
 	if !ok || end > MaxString {
 		w.Error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
-		return 0, false
+		return false
 	}
-	return int(end), true
-}
-
-// patch gives write access to the string under key, in place, with at least n bytes; e and found are lookupString's,
-// and a string that is absent is made of zeros. The slice is valid until the next call on the transaction.
-func patch(tx *keyspace.Tx, key []byte, e keyspace.Entry, found bool, n int) []byte {
-	n = max(n, len(e.Value))
-	if !found {
-		tx.Put(tx.DB(), key, keyspace.Entry{Kind: value.String, Enc: value.Raw})
-	}
-	return tx.Grow(tx.DB(), key, n, value.Raw)
+	return true
 }
 
 // clampRange turns the first and last of n elements as a client gives them, negative numbers counting from the end,
@@ -45,8 +34,8 @@ func clampRange(first, last, n int64) (_, _ int64, ok bool) {
 func backwards(first, last int64) bool { return first < 0 && last < 0 && first > last }
 
 func strLen(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
-	if e, _, ok := lookupString(tx, args[1], w); ok {
-		w.Int(int64(len(e.Value)))
+	if t, ok := lookupText(tx, args[1], w); ok {
+		w.Int(int64(t.size()))
 	}
 }
 
@@ -59,7 +48,7 @@ func getRange(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	if !ok {
 		return
 	}
-	e, _, ok := lookupString(tx, args[1], w)
+	t, ok := lookupText(tx, args[1], w)
 	if !ok {
 		return
 	}
@@ -67,12 +56,12 @@ func getRange(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		w.BulkString("")
 		return
 	}
-	first, last, ok = clampRange(first, last, int64(len(e.Value)))
+	first, last, ok = clampRange(first, last, int64(t.size()))
 	if !ok {
 		w.BulkString("")
 		return
 	}
-	w.Bulk(e.Value[first : last+1])
+	w.Bulk(t.part(int(first), int(last+1)))
 }
 
 func setRange(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
@@ -84,39 +73,34 @@ func setRange(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		w.Error("ERR offset is out of range")
 		return
 	}
-	e, found, ok := lookupString(tx, args[1], w)
+	t, ok := lookupText(tx, args[1], w)
 	if !ok {
 		return
 	}
 	if len(args[3]) == 0 {
-		w.Int(int64(len(e.Value)))
+		w.Int(int64(t.size()))
 		return
 	}
-	end, ok := endOf(w, offset, args[3])
-	if !ok {
+	if !fits(w, offset, args[3]) {
 		return
 	}
-	b := patch(tx, args[1], e, found, end)
-	copy(b[offset:], args[3])
-	w.Int(int64(len(b)))
+	t.write(int(offset), args[3])
+	w.Int(int64(t.size()))
 }
 
 func appendString(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
-	e, found, ok := lookupString(tx, args[1], w)
+	t, ok := lookupText(tx, args[1], w)
 	if !ok {
 		return
 	}
-	if !found {
+	if !t.found {
 		putString(tx, args[1], args[2], 0)
 		w.Int(int64(len(args[2])))
 		return
 	}
-	old := len(e.Value)
-	end, ok := endOf(w, int64(old), args[2])
-	if !ok {
+	if !fits(w, int64(t.size()), args[2]) {
 		return
 	}
-	b := patch(tx, args[1], e, found, end)
-	copy(b[old:], args[2])
-	w.Int(int64(len(b)))
+	t.write(t.size(), args[2])
+	w.Int(int64(t.size()))
 }

@@ -21,9 +21,18 @@ func families() [][]Command {
 		objectCommands,
 		databaseCommands,
 		expireCommands,
+		evictCommands,
 		debugCommands,
 		stringCommands,
 		bitmapCommands,
+		hashCommands,
+		listCommands,
+		sortCommands,
+		setCommands,
+		zsetCommands,
+		zsetRangeCommands,
+		zsetPopCommands,
+		zsetAlgebraCommands,
 	}
 }
 

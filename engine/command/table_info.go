@@ -84,7 +84,8 @@ func (c *Command) Categories() []string {
 		has[g] = true
 	}
 	for _, word := range strings.Fields(c.Extra) {
-		has[word] = true
+		word, without := strings.CutPrefix(word, "-")
+		has[word] = !without
 	}
 	return slices.DeleteFunc(slices.Clone(categories), func(word string) bool { return !has[word] })
 }
@@ -117,4 +118,4 @@ func (c *Command) KeyRange() (first, last, step int) {
 }
 
 // isRange says whether s is positions alone.
-func (s *KeySpec) isRange() bool { return s.Numkeys == 0 && s.Keyword == "" }
+func (s *KeySpec) isRange() bool { return s.Numkeys == 0 && s.Keyword == "" && !s.nowhere() }

@@ -17,7 +17,7 @@ func (c *Command) KeyPositions(args [][]byte, dst []int) ([]int, error) {
 	}
 	for i := range c.Keys {
 		s := &c.Keys[i]
-		if s.Use&NotKey != 0 {
+		if s.Use&NotKey != 0 || s.nowhere() {
 			continue
 		}
 		first, last, err := s.bounds(args)
@@ -86,6 +86,9 @@ func (s *KeySpec) counted(args [][]byte) (first, last int, err error) {
 // keyword is the position behind the keyword, which is searched from From on; from the end backwards if that is
 // negative. -1: it is not there.
 func (s *KeySpec) keyword(args [][]byte) int {
+	if len(s.Over) > 0 {
+		return s.lastKeyword(args)
+	}
 	at, step := s.From, 1
 	if at < 0 {
 		at, step = len(args)+at, -1
@@ -96,4 +99,21 @@ func (s *KeySpec) keyword(args [][]byte) int {
 		}
 	}
 	return -1
+}
+
+// lastKeyword is keyword for a search that passes over other words' arguments.
+func (s *KeySpec) lastKeyword(args [][]byte) int {
+	last := -1
+	for at := s.From; at < len(args); at++ {
+		if isWord(args[at], s.Keyword) && at+1 < len(args) {
+			last = at + 1
+		}
+		for _, o := range s.Over {
+			if isWord(args[at], o.Word) {
+				at += o.Count
+				break
+			}
+		}
+	}
+	return last
 }

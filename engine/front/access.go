@@ -51,17 +51,20 @@ func (l *Loc) Final() bool { return l.slot == nil || l.slot.complete }
 // Item is the contents of the entry that Find found.
 func (f *Front) Item(l *Loc) Item { return f.arena.item(l.ref) }
 
+// Key is the key of the entry that Find found, as the arena has it.
+func (f *Front) Key(l *Loc) []byte { return f.arena.key(l.ref) }
+
 // Dirty says whether the entry that Find found differs from its stored form.
 func (f *Front) Dirty(l *Loc) bool { return tagOf(f.arena.meta(l.ref)) != Clean }
 
-// Touch sets the clock of the entry's last use. The shared lock is enough.
+// Touch sets the entry's recency word, as all parameters called clock do. The shared lock is enough.
 func (f *Front) Touch(l *Loc, clock uint32) {
 	if r := f.arena.recency(l.ref); atomic.LoadUint32(r) != clock {
 		atomic.StoreUint32(r, clock)
 	}
 }
 
-// Recency is the clock of the entry's last use.
+// Recency is the entry's recency word.
 func (f *Front) Recency(l *Loc) uint32 { return atomic.LoadUint32(f.arena.recency(l.ref)) }
 
 // Put makes it the key's dirty contents. it.Value may alias the entry's own bytes. The caller has made sure that a
@@ -78,6 +81,8 @@ func (f *Front) Put(l *Loc, it Item, clock uint32) error {
 	l.countLive(!it.Tombstone, it.Expire != 0, 1)
 	n, long := blockBytes(len(l.Key), len(it.Value), it.Expire)
 	size := f.arena.blockLen(l.ref)
+	f.countTombstone(whatOf(old) == whatTombstone, size, -1)
+	f.countTombstone(it.Tombstone, n, 1)
 	if !f.wanted(l, old) && blockSize(size) == blockSize(n) && long == (old&longBit != 0) && (it.Expire != 0) == (old&expireBit != 0) {
 		f.setTag(l.ref, old, size, Clean)
 		f.arena.write(l.ref, l.Key, it, len(it.Value), f.cur, clock)
@@ -104,6 +109,7 @@ func (f *Front) swap(l *Loc, old uint32, size int, r Ref, n int) {
 }
 
 func (f *Front) setCell(l *Loc, r Ref) {
+	f.moves++
 	cells := f.cells(&f.segments[l.seg])
 	cells[l.cell] = makeCell(cellFP(cells[l.cell]), r)
 	l.ref = r
@@ -119,19 +125,30 @@ func (f *Front) add(l *Loc, it Item, tag Tag, clock uint32) error {
 	}
 	f.arena.write(r, l.Key, it, len(it.Value), tag, clock)
 	if l.seg < 0 {
-		l.seg = f.newSegment(segment{bits: hashBits, slot: l.Slot, space: l.Space.index})
-		l.slot.seg = l.seg
+		l.seg = f.firstSegment(l.Space, l.Slot, l.Hash)
 	}
 	if err := f.insert(l.seg, l.Hash, r); err != nil {
 		return err
 	}
 	f.entries++
 	f.count(n, tag, 1)
+	f.countTombstone(it.Tombstone, n, 1)
 	if tag != Clean {
 		f.markDirty(f.segmentOf(l.Space, l.slot, l.Hash))
 		l.countLive(!it.Tombstone, it.Expire != 0, 1)
 	}
 	return nil
+}
+
+// firstSegment makes the segment of a slot that has none for hash: that of the whole slot, or of a collection's nodes.
+func (f *Front) firstSegment(sp *Space, slotNo uint16, hash uint64) int32 {
+	x := segment{bits: keyHashBits, slot: slotNo, space: sp.index}
+	if sp.nodes {
+		x.bits, x.lo = value.NodeBits, hash>>value.NodeBits<<value.NodeBits
+	}
+	si := f.newSegment(x)
+	sp.addSegment(f, slotNo, si)
+	return si
 }
 
 // countLive keeps the numbers of live keys when one comes (d is 1) or goes (-1).
@@ -148,7 +165,7 @@ func (l *Loc) countLive(live, timed bool, d int32) {
 // Reserve makes a slot without entries ready for n of them, so that its table does not grow step by step.
 func (f *Front) Reserve(sp *Space, slotNo uint16, n int) error {
 	s := sp.slotFor(slotNo)
-	if s.seg != -1 || n == 0 {
+	if s.seg != -1 || n == 0 || sp.nodes {
 		return nil
 	}
 	homes := capacities[len(capacities)-1]
@@ -158,7 +175,7 @@ func (f *Front) Reserve(sp *Space, slotNo uint16, n int) error {
 			break
 		}
 	}
-	si := f.newSegment(segment{bits: hashBits, slot: slotNo, space: sp.index})
+	si := f.newSegment(segment{bits: keyHashBits, slot: slotNo, space: sp.index})
 	t, err := f.newTable(si, homes)
 	if err != nil {
 		f.segments[si] = segment{}
@@ -192,7 +209,9 @@ func (f *Front) Remove(l *Loc, clock uint32) error {
 // dropEntry takes the entry at l out of the front.
 func (f *Front) dropEntry(l *Loc) {
 	old := f.arena.meta(l.ref)
-	f.count(f.arena.blockLen(l.ref), tagOf(old), -1)
+	size := f.arena.blockLen(l.ref)
+	f.count(size, tagOf(old), -1)
+	f.countTombstone(whatOf(old) == whatTombstone, size, -1)
 	f.entries--
 	f.giveUp(l, old)
 	f.removeCell(l.seg, int(l.cell))
@@ -206,6 +225,14 @@ func (f *Front) Grow(l *Loc, n int, enc value.Encoding, clock uint32) ([]byte, e
 	old := f.arena.meta(l.ref)
 	it := f.arena.item(l.ref)
 	have := len(it.Value)
+	if n == have && it.Enc == enc && !f.wanted(l, old) {
+		if tagOf(old) != f.cur {
+			f.setTag(l.ref, old, f.arena.blockLen(l.ref), f.cur)
+			f.markDirty(l.seg)
+		}
+		atomic.StoreUint32(f.arena.recency(l.ref), clock)
+		return it.Value, nil
+	}
 	need, long := blockBytes(len(l.Key), n, it.Expire)
 	size := f.arena.blockLen(l.ref)
 	inPlace := !f.wanted(l, old) && long == (old&longBit != 0)

@@ -14,7 +14,8 @@ func TestApproachReachesWhatFindFinds(t *testing.T) {
 		var keys [Window]Sought
 		for i := range keys {
 			key := number(at + i)
-			keys[i] = Sought{Space: sp, Slot: f.slotOf(key), Hash: f.hash(key)}
+			slot, hash := f.Place(sp, key)
+			keys[i] = Sought{Space: sp, Slot: slot, Hash: hash}
 		}
 		f.Approach(keys[:])
 		for i, k := range keys {

@@ -120,12 +120,11 @@ func (f *Front) move(r Ref, size int) bool {
 		return true
 	}
 	key := a.key(r)
-	hash, slot := f.hash(key), f.slotOf(key)
 	for _, sp := range f.spaces {
-		if sp == nil {
+		if sp == nil || sp.nodes && !isNodeKey(key) {
 			continue
 		}
-		l := f.Find(sp, slot, hash, key)
+		l := f.Find(sp, f.slotOf(sp, key), f.hash(sp, key), key)
 		if l.ref != r || !l.Known() {
 			continue
 		}

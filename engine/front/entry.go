@@ -11,7 +11,7 @@ import (
 // Layout of an entry's block, from its first byte, little-endian:
 //
 //	meta    4 bytes  see below
-//	recency 4 bytes  the clock of the last use, changed atomically by readers
+//	recency 4 bytes  when and how often it is used (recency.go), changed atomically by readers
 //	long    8 bytes  only with the long bit: key length (4), value length (4)
 //	expire  8 bytes  only with the expire bit: Unix milliseconds
 //	key, value       back to back
@@ -69,8 +69,11 @@ func blockBytes(key, val int, expire int64) (n int, long bool) {
 // EntryBytes is the memory that an entry takes up with its share of its segment's table.
 func EntryBytes(key, val int, expire int64) int64 {
 	n, _ := blockBytes(key, val, expire)
-	return int64(blockSize(n)) + 11
+	return int64(blockSize(n)) + cellShare
 }
+
+// cellShare is an entry's share of its segment's table, bytes.
+const cellShare = 11
 
 func (a *arena) meta(r Ref) uint32       { return atomic.LoadUint32((*uint32)(a.ptr(r))) }
 func (a *arena) setMeta(r Ref, m uint32) { atomic.StoreUint32((*uint32)(a.ptr(r)), m) }

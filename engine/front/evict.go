@@ -4,18 +4,18 @@ import "slices"
 
 // evictHand goes round over the segments.
 type evictHand struct {
-	next int
-	idle int // segments passed since one had anything to drop
-	ages []uint32
+	next  int
+	idle  int // segments passed since one had anything to drop
+	ranks []uint32
 }
 
 // emptySegments is how many segments without entries the hand passes as cheaply as it looks at one with entries.
 const emptySegments = 64
 
-// Evict drops clean entries until about want bytes are free, the longest unused of each segment that it comes to, and
-// looks at no more than segments of them. now is the recency clock. It returns the bytes freed. Dropping is local:
-// nothing is lost, since a clean entry equals its stored form (E2).
-func (f *Front) Evict(want int64, segments int, now uint32) (freed int64) {
+// Evict drops clean entries until about want bytes are free, of each segment that it comes to those of the highest rank,
+// and looks at no more than segments of them. rank judges recency words; nil: only tombstones go, all of them. It
+// returns the bytes freed. Dropping is local: nothing is lost, since a clean entry equals its stored form (E2).
+func (f *Front) Evict(want int64, segments int, rank func(use uint32) uint32) (freed int64) {
 	before := f.arena.live
 	for steps := segments * emptySegments; steps > 0 && before-f.arena.live < want && len(f.segments) > 0; {
 		if f.hand.next >= len(f.segments) {
@@ -27,7 +27,7 @@ func (f *Front) Evict(want int64, segments int, now uint32) (freed int64) {
 		} else {
 			steps -= emptySegments
 			entries := f.entries
-			f.evictFrom(int32(f.hand.next), now)
+			f.evictFrom(int32(f.hand.next), rank)
 			if f.hand.idle++; f.entries < entries {
 				f.hand.idle = 0
 			}
@@ -40,25 +40,13 @@ func (f *Front) Evict(want int64, segments int, now uint32) (freed int64) {
 // Evictable says whether Evict may find more to drop: it has not gone round in vain.
 func (f *Front) Evictable() bool { return f.hand.idle <= len(f.segments) }
 
-// evictFrom drops the quarter of a segment's clean entries that has been unused for longest.
-func (f *Front) evictFrom(si int32, now uint32) {
+// evictFrom drops the quarter of a segment's clean entries that ranks highest.
+func (f *Front) evictFrom(si int32, rank func(use uint32) uint32) {
 	seg := &f.segments[si]
 	if seg.table == 0 || f.spaces[seg.space] == nil || f.spaces[seg.space].dead {
 		return
 	}
-	ages := f.hand.ages[:0]
-	for _, c := range f.cells(seg) {
-		if c != 0 && tagOf(f.arena.meta(cellRef(c))) == Clean {
-			ages = append(ages, now-*f.arena.recency(cellRef(c)))
-		}
-	}
-	f.hand.ages = ages
-	if len(ages) == 0 {
-		return
-	}
-	slices.Sort(ages)
-	most := len(ages)/4 + 1
-	limit := ages[len(ages)-most]
+	most, limit := f.evictLimit(seg, rank)
 	sp := f.spaces[seg.space]
 	for i := cellsOf(seg.homes) - 1; i >= 0 && most > 0; i-- {
 		if seg.table == 0 || i >= cellsOf(seg.homes) {
@@ -70,17 +58,37 @@ func (f *Front) evictFrom(si int32, now uint32) {
 		}
 		r := cellRef(c)
 		m := f.arena.meta(r)
-		if tagOf(m) != Clean || now-*f.arena.recency(r) < limit {
+		if tagOf(m) != Clean || rank == nil && whatOf(m) != whatTombstone || rank != nil && rank(*f.arena.recency(r)) < limit {
 			continue
 		}
 		key := f.arena.key(r)
-		l := Loc{Space: sp, Slot: seg.slot, Hash: f.hash(key), Key: key, slot: sp.slotFor(seg.slot), seg: si, cell: int32(i), ref: r}
+		l := Loc{Space: sp, Slot: seg.slot, Hash: f.hash(sp, key), Key: key, slot: sp.slotFor(seg.slot), seg: si, cell: int32(i), ref: r}
 		if whatOf(m) == whatEntry {
 			f.setComplete(sp, l.slot, false)
 		}
 		f.dropEntry(&l)
 		most--
 	}
+}
+
+// evictLimit is how many entries of a segment are to go, and from what rank on.
+func (f *Front) evictLimit(seg *segment, rank func(use uint32) uint32) (most int, limit uint32) {
+	if rank == nil {
+		return int(seg.n), 0
+	}
+	ranks := f.hand.ranks[:0]
+	for _, c := range f.cells(seg) {
+		if c != 0 && tagOf(f.arena.meta(cellRef(c))) == Clean {
+			ranks = append(ranks, rank(*f.arena.recency(cellRef(c))))
+		}
+	}
+	f.hand.ranks = ranks
+	if len(ranks) == 0 {
+		return 0, 0
+	}
+	slices.Sort(ranks)
+	most = len(ranks)/4 + 1
+	return most, ranks[len(ranks)-most]
 }
 
 // Free gives memory of dropped name spaces back, about most entries a call, and says whether more is left to do.
@@ -114,10 +122,7 @@ func (f *Front) freeSome(sp *Space, most int) bool {
 		if s == nil || s.seg == -1 {
 			continue
 		}
-		list := []int32{s.seg}
-		if s.seg < -1 {
-			list = sp.multi[-s.seg-2]
-		}
+		list := sp.list(s)
 		for len(list) > 0 && most > 0 {
 			si := list[len(list)-1]
 			list = list[:len(list)-1]
@@ -134,6 +139,7 @@ func (f *Front) freeSome(sp *Space, most int) bool {
 }
 
 func (f *Front) freeSegment(si int32) {
+	f.moves++
 	seg := &f.segments[si]
 	if seg.table != 0 {
 		for _, c := range f.cells(seg) {
@@ -141,7 +147,9 @@ func (f *Front) freeSegment(si int32) {
 				continue
 			}
 			r := cellRef(c)
-			f.count(f.arena.blockLen(r), tagOf(f.arena.meta(r)), -1)
+			n, m := f.arena.blockLen(r), f.arena.meta(r)
+			f.count(n, tagOf(m), -1)
+			f.countTombstone(whatOf(m) == whatTombstone, n, -1)
 			f.arena.release(r)
 			f.entries--
 		}
@@ -155,7 +163,7 @@ func (f *Front) freeSegment(si int32) {
 // checkpoint may be under way.
 func (f *Front) Clear() {
 	for _, sp := range f.spaces {
-		if sp != nil && !sp.dead {
+		if sp != nil && !sp.dead && !sp.nodes {
 			f.DropSpace(sp)
 		}
 	}

@@ -40,18 +40,19 @@ type Options struct {
 // Front is the memory front of one shard.
 type Front struct {
 	arena    *arena
-	hash     func([]byte) uint64
-	slotOf   func([]byte) uint16
+	opts     Options
 	segments []segment
 	unused   []int32 // numbers of segments that can be used again
 	spaces   []*Space
 	walks    []*Walk
 	doomed   []*Space
 
-	cur        Tag // the tag that changes get now
+	moves      uint64 // rises whenever an entry may have got another place: what Find returned before is not to be used
+	cur        Tag    // the tag that changes get now
 	dirtyBytes [3]int64
 	dirtyKeys  [3]int64
 	entries    int64
+	tombstones int64        // bytes
 	incomplete atomic.Int64 // slots of live name spaces with stored keys that have no entry
 	hand       evictHand
 	emptying   int32 // slab being emptied, -1: none
@@ -59,9 +60,15 @@ type Front struct {
 	sample     int   // the slab that was looked at last
 }
 
-// Space is one name space's part of the front.
+// Space is one name space's part of the front: of keys, or of the nodes of its large collections.
+//
+// Keys' hashes are spread evenly, so a slot's segments share all of their range. Nodes have their collection's number in
+// the upper bits instead, so that a collection is one range: each has segments of its own, and what lies between belongs
+// to none.
 type Space struct {
 	Number uint32
+	Nodes  *Space // that of the nodes of its large collections; nil in one of nodes
+	nodes  bool
 	index  uint32
 	live   int64
 	timed  int64 // live keys with a time to live
@@ -91,22 +98,56 @@ func New(o Options) (*Front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Front{arena: a, hash: o.Hash, slotOf: o.Slot, cur: 1, emptying: -1}, nil
+	return &Front{arena: a, opts: o, cur: 1, emptying: -1}, nil
+}
+
+// hash is a key's place within its slot.
+func (f *Front) hash(sp *Space, key []byte) uint64 {
+	if sp.nodes {
+		return nodeHash(key)
+	}
+	return f.opts.Hash(key)
+}
+
+func (f *Front) slotOf(sp *Space, key []byte) uint16 {
+	if sp.nodes {
+		return nodeSlot(key)
+	}
+	return f.opts.Slot(key)
 }
 
 // Close gives all memory back. Nothing obtained from the front may be used afterwards.
 func (f *Front) Close() error { return f.arena.close() }
 
-// AddSpace makes the part for a name space. stored is the number of keys that the store has per slot, nil for none.
-//
-// timed is how many of them have a time to live.
+// Moves rises whenever an entry may have got another place. What Find returned is good while it stays the same.
+func (f *Front) Moves() uint64 { return f.moves }
+
+// AddSpace makes the part for a name space of keys. stored is the number of keys that the store has per slot, nil for
+// none; timed is how many of them have a time to live.
 func (f *Front) AddSpace(number uint32, stored []uint32, timed int64) *Space {
+	return f.addSpace(&Space{Number: number, timed: timed}, stored)
+}
+
+// AddNodes makes the part for the nodes of a name space of keys.
+func (f *Front) AddNodes(of *Space, number uint32, stored []uint32) {
+	of.Nodes = f.addSpace(&Space{Number: number, nodes: true}, stored)
+}
+
+// OfNodes says whether it is a name space of nodes.
+func (sp *Space) OfNodes() bool { return sp.nodes }
+
+// Place is where a key stands in a name space.
+func (f *Front) Place(sp *Space, key []byte) (slot uint16, hash uint64) {
+	return f.slotOf(sp, key), f.hash(sp, key)
+}
+
+func (f *Front) addSpace(sp *Space, stored []uint32) *Space {
 	i := slices.Index(f.spaces, nil)
 	if i < 0 {
 		i = len(f.spaces)
 		f.spaces = append(f.spaces, nil)
 	}
-	sp := &Space{Number: number, index: uint32(i), timed: timed}
+	sp.index = uint32(i)
 	f.spaces[i] = sp
 	for i, n := range stored {
 		if n == 0 {
@@ -121,11 +162,15 @@ func (f *Front) AddSpace(number uint32, stored []uint32, timed int64) *Space {
 	return sp
 }
 
-// DropSpace forgets a name space: its memory is freed by later calls of Free, once no walk needs it any more.
+// DropSpace forgets a name space and its nodes: the memory is freed by later calls of Free, once no walk needs it any
+// more.
 func (f *Front) DropSpace(sp *Space) {
 	sp.dead = true
 	f.incomplete.Add(-sp.gaps)
 	f.doomed = append(f.doomed, sp)
+	if sp.Nodes != nil {
+		f.DropSpace(sp.Nodes)
+	}
 }
 
 // Spaces are the name spaces that are not dropped, by number.
@@ -258,12 +303,56 @@ func (sp *Space) change(n uint16, s *slot, d int32) {
 
 // segmentOf is the number of the segment of a slot that covers hash, or -1.
 func (f *Front) segmentOf(sp *Space, s *slot, hash uint64) int32 {
-	if s.seg >= -1 {
+	if s.seg >= -1 && !sp.nodes {
 		return s.seg
 	}
-	list := sp.multi[-s.seg-2]
-	i := sort.Search(len(list), func(i int) bool { return f.segments[list[i]].lo > hash })
-	return list[i-1]
+	si, _ := f.segmentAt(sp, s, hash)
+	return si
+}
+
+// segmentAt is segmentOf; where no segment covers hash, next is where the next one begins, 0 if there is none.
+func (f *Front) segmentAt(sp *Space, s *slot, hash uint64) (si int32, next uint64) {
+	list := sp.list(s)
+	low, high := 0, len(list) // the first segment that begins behind hash
+	for low < high {
+		mid := int(uint(low+high) / 2)
+		if f.segments[list[mid]].lo > hash {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	if low > 0 {
+		if seg := &f.segments[list[low-1]]; hash-seg.lo < 1<<seg.bits {
+			return list[low-1], 0
+		}
+	}
+	if low < len(list) {
+		return -1, f.segments[list[low]].lo
+	}
+	return -1, 0
+}
+
+// list is the segments of a slot, by first hash.
+func (sp *Space) list(s *slot) []int32 {
+	switch {
+	case s.seg == -1:
+		return nil
+	case s.seg >= 0:
+		return sp.single(s)
+	}
+	return sp.multi[-s.seg-2]
+}
+
+// single is list for a slot with one segment.
+func (sp *Space) single(s *slot) []int32 { return unsafe.Slice(&s.seg, 1) }
+
+// hashBits is how long the range of a slot's hashes is.
+func (sp *Space) hashBits() uint8 {
+	if sp.nodes {
+		return NodeHashBits
+	}
+	return keyHashBits
 }
 
 func (f *Front) newSegment(s segment) int32 {
@@ -280,6 +369,10 @@ func (f *Front) newSegment(s segment) int32 {
 // addSegment enters a new segment into its slot's list.
 func (sp *Space) addSegment(f *Front, n uint16, ni int32) {
 	s := sp.slotFor(n)
+	if s.seg == -1 {
+		s.seg = ni
+		return
+	}
 	if s.seg >= 0 {
 		sp.multi = append(sp.multi, []int32{s.seg})
 		s.seg = -int32(len(sp.multi)) - 1
@@ -302,6 +395,7 @@ type Stats struct {
 	Resident   int64 // bytes that the system has given for blocks
 	Segments   int64
 	Doomed     int64 // name spaces that wait to be freed
+	Tombstones int64 // bytes of entries that say of a key that it is absent
 }
 
 // Stats returns the front's figures.
@@ -314,6 +408,7 @@ func (f *Front) Stats() Stats {
 		Resident:   f.arena.resident.Load(),
 		Segments:   int64(len(f.segments) - len(f.unused)),
 		Doomed:     int64(len(f.doomed)),
+		Tombstones: f.tombstones,
 	}
 }
 

@@ -29,7 +29,7 @@ func newFront(t testing.TB, hash func([]byte) uint64, slot func([]byte) uint16) 
 func oneSlot([]byte) uint16 { return 77 }
 
 func locate(f *Front, sp *Space, key []byte) Loc {
-	return f.Find(sp, f.slotOf(key), f.hash(key), key)
+	return f.Find(sp, f.slotOf(sp, key), f.hash(sp, key), key)
 }
 
 func put(t testing.TB, f *Front, sp *Space, key, val []byte) {

@@ -119,7 +119,7 @@ func (m *model) must(err error) {
 
 func (m *model) find(s *modelSpace, key string) Loc {
 	k := []byte(key)
-	return m.f.Find(s.sp, modelSlot(k), m.f.hash(k), k)
+	return m.f.Find(s.sp, modelSlot(k), m.f.hash(s.sp, k), k)
 }
 
 // warm is find after a fill where only the store may have the key.
@@ -169,7 +169,7 @@ func (m *model) step() {
 	case op < 62:
 		m.warm(s, key)
 	case op < 65:
-		if m.f.Evict(int64(m.pick(20000)), 1+m.pick(4), m.clock) > 0 {
+		if m.f.Evict(int64(m.pick(20000)), 1+m.pick(4), m.rank()) > 0 {
 			m.evictions++
 		}
 	case op < 72:
@@ -193,6 +193,14 @@ func (m *model) step() {
 	default:
 		m.checkKey(s, key)
 	}
+}
+
+// rank is by age, or nil, by which tombstones alone are dropped.
+func (m *model) rank() func(use uint32) uint32 {
+	if m.pick(4) == 0 {
+		return nil
+	}
+	return func(use uint32) uint32 { return m.clock - use }
 }
 
 func (m *model) grow(s *modelSpace, key string) {
@@ -373,7 +381,7 @@ func (m *model) checkAll() {
 // checkAccounts recounts what Stats reports.
 func checkAccounts(t testing.TB, f *Front) {
 	t.Helper()
-	var entries, live, keys, dirty int64
+	var entries, live, keys, dirty, tombstones int64
 	for i := range f.segments {
 		s := &f.segments[i]
 		if s.table == 0 {
@@ -396,6 +404,9 @@ func checkAccounts(t testing.TB, f *Front) {
 			entries++
 			size := int64(blockSize(f.arena.blockLen(r)))
 			live += size
+			if whatOf(m) == whatTombstone {
+				tombstones += size
+			}
 			if tagOf(m) != Clean {
 				keys++
 				dirty += size
@@ -412,7 +423,7 @@ func checkAccounts(t testing.TB, f *Front) {
 		live += w.held
 	}
 	got := f.Stats()
-	if got.Entries != entries || got.DirtyKeys != keys || got.DirtyBytes != dirty || got.Live != live {
+	if got.Entries != entries || got.DirtyKeys != keys || got.DirtyBytes != dirty || got.Live != live || got.Tombstones != tombstones {
 		t.Fatalf("Stats %+v, counted entries %d, dirty keys %d, dirty bytes %d, live %d", got, entries, keys, dirty, live)
 	}
 	if got.Resident < got.Live {
@@ -449,12 +460,12 @@ func (m *model) finish() {
 		}
 	}
 	for m.f.Stats().Entries > 0 { // clean tombstones of fills
-		if m.f.Evict(1<<40, 1000, m.clock+1) == 0 {
+		if m.f.Evict(1<<40, 1000, m.rank()) == 0 {
 			m.t.Fatalf("%d entries stay", m.f.Stats().Entries)
 		}
 	}
 	m.checkAll()
-	if s := m.f.Stats(); s.Live != 0 || s.DirtyKeys != 0 || s.Doomed != 0 {
+	if s := m.f.Stats(); s.Live != 0 || s.DirtyKeys != 0 || s.Doomed != 0 || s.Tombstones != 0 {
 		m.t.Fatalf("all is deleted, and %+v is left", s)
 	}
 }

@@ -25,10 +25,12 @@ type segment struct {
 }
 
 const (
-	hashBits    = 48
-	fpBits      = 24
-	maxHomes    = 512
-	tableHeader = 8
+	keyHashBits = 48
+	// NodeHashBits is how many bits a node's hash has: its collection's number, then value.NodeBits of its own.
+	NodeHashBits = 63
+	fpBits       = 24
+	maxHomes     = 512
+	tableHeader  = 8
 )
 
 // capacities are the table sizes, about a fifth apart: the finer they are, the fewer cells stand empty.
@@ -125,6 +127,7 @@ func (f *Front) newTable(owner int32, homes uint16) (Ref, error) {
 
 // insert puts a cell for hash into the slot's segment that si names, growing or splitting it when it is full.
 func (f *Front) insert(si int32, hash uint64, r Ref) error {
+	f.moves++
 	for {
 		s := &f.segments[si]
 		if s.table == 0 {
@@ -183,12 +186,13 @@ func (f *Front) rebuild(si int32, homes uint16) (bool, error) {
 // split halves a segment's range. The upper half becomes a new segment.
 func (f *Front) split(si int32, hash uint64) (int32, error) {
 	s := &f.segments[si]
+	sp := f.spaces[s.space]
 	refs := make([]Ref, 0, s.n)
 	apart := false // some hash differs, so that halving the range will tell keys apart
 	for _, c := range f.cells(s) {
 		if c != 0 {
 			refs = append(refs, cellRef(c))
-			apart = apart || f.hash(f.arena.key(cellRef(c))) != hash
+			apart = apart || f.hash(sp, f.arena.key(cellRef(c))) != hash
 		}
 	}
 	if s.bits == 0 || !apart && int(s.n) >= room(maxHomes) {
@@ -197,7 +201,7 @@ func (f *Front) split(si int32, hash uint64) (int32, error) {
 	mid := s.lo + 1<<(s.bits-1)
 	ni := f.newSegment(segment{lo: mid, bits: s.bits - 1, slot: s.slot, space: s.space, dirty: s.dirty})
 	s = &f.segments[si]
-	sp, slotNo := f.spaces[s.space], s.slot
+	slotNo := s.slot
 	sp.addSegment(f, slotNo, ni)
 	f.arena.release(s.table)
 	s.table, s.homes, s.n = 0, 0, 0
@@ -205,7 +209,7 @@ func (f *Front) split(si int32, hash uint64) (int32, error) {
 	// Where hashes crowd, an insertion splits a half again: each looks for its segment afresh.
 	slot := sp.slot(slotNo)
 	for _, r := range refs {
-		h := f.hash(f.arena.key(r))
+		h := f.hash(sp, f.arena.key(r))
 		if err := f.insert(f.segmentOf(sp, slot, h), h, r); err != nil {
 			return 0, err
 		}
@@ -215,6 +219,7 @@ func (f *Front) split(si int32, hash uint64) (int32, error) {
 
 // removeCell takes cell i out of a segment and makes the table smaller when it has become sparse.
 func (f *Front) removeCell(si int32, i int) {
+	f.moves++
 	s := &f.segments[si]
 	displace(f.cells(s), s.homes, i)
 	s.n--

@@ -102,7 +102,8 @@ func (w *Walk) Step(most int, emit func(Record)) (from, to Position, more bool) 
 	n := 0
 	budget := stepBytes
 	for visited := 0; n < most && budget > 0 && visited < 1024; visited++ {
-		met, end := w.gather(sp, w.stretchEnd(sp), &budget, emit)
+		si, end := w.stretch(sp)
+		met, end := w.gather(sp, si, end, &budget, emit)
 		n += met
 		w.cursor = end
 		if end.Slot == Slots {
@@ -116,19 +117,29 @@ func (w *Walk) Step(most int, emit func(Record)) (from, to Position, more bool) 
 	return from, w.cursor, true
 }
 
-// stretchEnd is the end of the segment, or of the slot without one, that the cursor stands in.
-func (w *Walk) stretchEnd(sp *Space) Position {
+// stretch is the segment that the cursor stands in, -1 for none, and where that or the gap ends.
+func (w *Walk) stretch(sp *Space) (si int32, end Position) {
 	c := w.cursor
 	next := Position{Space: c.Space, Slot: c.Slot + 1}
 	s := sp.slot(c.Slot)
-	if s == nil || s.seg == -1 {
-		return next
+	if s == nil { // nothing has ever been in any slot of the page
+		return -1, Position{Space: c.Space, Slot: c.Slot/pageSlots*pageSlots + pageSlots}
 	}
-	seg := &w.f.segments[w.f.segmentOf(sp, s, c.Hash)]
-	if end := seg.lo + 1<<seg.bits; end < 1<<hashBits {
-		return Position{Space: c.Space, Slot: c.Slot, Hash: end}
+	if s.seg == -1 {
+		return -1, next
 	}
-	return next
+	si, gapEnd := w.f.segmentAt(sp, s, c.Hash)
+	if si < 0 {
+		if gapEnd == 0 {
+			return -1, next
+		}
+		return -1, Position{Space: c.Space, Slot: c.Slot, Hash: gapEnd}
+	}
+	seg := &w.f.segments[si]
+	if end := seg.lo + 1<<seg.bits; end < 1<<sp.hashBits() {
+		return si, Position{Space: c.Space, Slot: c.Slot, Hash: end}
+	}
+	return si, next
 }
 
 type found struct {
@@ -143,11 +154,11 @@ const stepBytes = 1 << 20
 
 // gather emits what the walk sees between the cursor and end, or, when the budget of bytes is used up, the next hash
 // before it. It returns how many records that were, and where it stopped.
-func (w *Walk) gather(sp *Space, end Position, budget *int, emit func(Record)) (int, Position) {
+func (w *Walk) gather(sp *Space, si int32, end Position, budget *int, emit func(Record)) (int, Position) {
 	f := w.f
 	w.refs = w.refs[:0]
-	if s := sp.slot(w.cursor.Slot); s != nil && s.seg != -1 {
-		seg := &f.segments[f.segmentOf(sp, s, w.cursor.Hash)]
+	if si >= 0 {
+		seg := &f.segments[si]
 		if seg.table != 0 && (w.old == Clean || seg.dirty&(1<<(w.old-1)) != 0) {
 			for _, c := range f.cells(seg) {
 				if c == 0 {
@@ -158,7 +169,7 @@ func (w *Walk) gather(sp *Space, end Position, budget *int, emit func(Record)) (
 					continue
 				}
 				key := f.arena.key(r)
-				if hash := f.hash(key); hash >= w.cursor.Hash { // the cursor may stand amid a segment
+				if hash := f.hash(sp, key); hash >= w.cursor.Hash { // the cursor may stand amid a segment
 					w.refs = append(w.refs, found{hash: hash, key: key, ref: r})
 				}
 			}
@@ -206,6 +217,22 @@ func (w *Walk) appendKept(refs []found, end Position) []found {
 	return refs
 }
 
+// Lookup finds an entry as it was when the walk, which nobody steps, began. known is false where the front had none; the
+// store as it was then has the answer. It needs the shared lock; the item aliases the arena.
+func (w *Walk) Lookup(sp *Space, slotNo uint16, hash uint64, key []byte) (it Item, known bool) {
+	if k, ok := w.kept.Get(kept{pos: Position{sp.Number, slotNo, hash}, key: key}); ok {
+		if k.ref == 0 {
+			return it, false
+		}
+		return w.f.arena.item(k.ref), true
+	}
+	l := w.f.Find(sp, slotNo, hash, key)
+	if !l.Known() {
+		return it, false
+	}
+	return w.f.Item(&l), true
+}
+
 // End gives up a view, or what a checkpoint has put aside. It needs the exclusive lock.
 func (w *Walk) End() {
 	if w.done {
@@ -237,11 +264,17 @@ func (w *Walk) Settle(durable bool, most int) (more bool) {
 			w.End()
 			return false
 		}
-		if !w.spaces[w.at].dead {
-			n += w.settleSlot(durable)
-		}
 		n++
-		if w.slot++; w.slot == Slots || w.spaces[w.at].dead {
+		switch sp := w.spaces[w.at]; {
+		case sp.dead:
+			w.slot = Slots
+		case sp.slot(w.slot) == nil:
+			w.slot += pageSlots
+		default:
+			n += w.settleSlot(durable)
+			w.slot++
+		}
+		if w.slot == Slots {
 			w.slot = 0
 			w.at++
 		}
@@ -265,14 +298,7 @@ func (w *Walk) settleSlot(durable bool) (n int) {
 			f.setComplete(sp, s, true)
 		}
 	}
-	if s.seg == -1 {
-		return 0
-	}
-	list := []int32{s.seg}
-	if s.seg < -1 {
-		list = sp.multi[-s.seg-2]
-	}
-	for _, si := range list {
+	for _, si := range sp.list(s) {
 		seg := &f.segments[si]
 		if seg.dirty&(1<<(w.old-1)) == 0 {
 			continue
@@ -308,8 +334,7 @@ func (w *Walk) settleSegment(sp *Space, s *slot, si int32, durable bool) (n int)
 	}
 	for _, r := range gone {
 		key := f.arena.key(r)
-		hash := f.hash(key)
-		l := f.Find(sp, f.segments[si].slot, hash, key)
+		l := f.Find(sp, f.segments[si].slot, f.hash(sp, key), key)
 		f.dropEntry(&l)
 	}
 	return n

@@ -2,9 +2,11 @@ package keyspace
 
 import (
 	"errors"
+	"maps"
 
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
+	"github.com/larder-db/larder/engine/value"
 )
 
 // Checkpoint moves the store forward to the moment at which it was begun. Exactly one of Commit and Cancel ends it.
@@ -13,6 +15,8 @@ type Checkpoint struct {
 	walk    *front.Walk
 	turn    turn
 	dropped []uint32
+	gone    []deadCollection    // what it removes from the store
+	dead    map[uint64]struct{} // collections whose nodes it passes over
 	trim    int64
 	over    bool
 	Pace    func() // called between bounded steps of work; nil: none
@@ -35,7 +39,8 @@ func (ks *Keyspace) BeginCheckpoint() (*Checkpoint, error) {
 	ks.mu.Lock()
 	defer ks.mu.Unlock()
 	c := &Checkpoint{ks: ks, walk: ks.front.BeginCheckpoint(), turn: ks.turnLocked(), dropped: ks.mu.dropped, trim: ks.due.trimmable()}
-	ks.mu.dropped = nil
+	c.gone, c.dead = ks.mu.toDrop, maps.Clone(ks.mu.dead)
+	ks.mu.dropped, ks.mu.toDrop = nil, nil
 	return c, nil
 }
 
@@ -74,11 +79,15 @@ func (c *Checkpoint) write(m store.Meta) (err error) {
 	}()
 	for _, ns := range c.dropped {
 		out.DropNamespace(ns)
+		out.DropNamespace(ns | store.Nodes)
+	}
+	for _, d := range c.gone {
+		out.DropRun(d.space.Number, d.slot, d.number<<value.NodeBits, (d.number+1)<<value.NodeBits)
 	}
 	if c.trim > 0 {
 		out.TrimDue(c.trim)
 	}
-	var batch records
+	batch := records{dead: c.dead}
 	for more := true; more; {
 		batch.reset()
 		c.ks.mu.RLock()
@@ -104,14 +113,16 @@ func (c *Checkpoint) end(durable bool) {
 	ks := c.ks
 	for more := true; more; {
 		ks.mu.Lock()
-		if !durable && c.dropped != nil {
+		if !durable {
 			ks.mu.dropped = append(c.dropped, ks.mu.dropped...)
-			c.dropped = nil
+			ks.mu.toDrop = append(c.gone, ks.mu.toDrop...)
+			c.dropped, c.gone = nil, nil
 		}
 		more = c.walk.Settle(durable, settleStep)
 		ks.mu.Unlock()
 	}
 	if durable {
+		ks.bury(c.gone)
 		ks.due.reset()
 	}
 	ks.checkpointing.Store(false)
@@ -124,6 +135,7 @@ func (ks *Keyspace) Checkpointing() bool { return ks.checkpointing.Load() }
 type records struct {
 	list []copiedRecord
 	buf  []byte
+	dead map[uint64]struct{}
 }
 
 type copiedRecord struct {
@@ -137,6 +149,11 @@ type copiedRecord struct {
 func (r *records) reset() { r.list, r.buf = r.list[:0], r.buf[:0] }
 
 func (r *records) add(x front.Record) {
+	if x.Space&store.Nodes != 0 && len(r.dead) > 0 {
+		if _, dead := r.dead[x.Hash>>value.NodeBits]; dead {
+			return
+		}
+	}
 	at := len(r.buf)
 	r.buf = append(r.buf, x.Key...)
 	if !x.Tombstone {

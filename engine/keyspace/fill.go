@@ -11,6 +11,7 @@ import (
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/engine/value/collection"
 )
 
 // A fill brings a cold key from the store into the front. It may never overwrite news, nor enter what has become old
@@ -70,9 +71,10 @@ func (f *fills) close() {
 
 // start begins the fetch of a key, or joins the one under way.
 func (ks *Keyspace) start(sp *front.Space, key []byte, stored uint32) *fill {
-	k := fillKey{space: sp, slot: Slot(key)}
+	slot, hash := ks.front.Place(sp, key)
+	k := fillKey{space: sp, slot: slot}
 	if k.whole = ks.roomForSlot(stored); !k.whole {
-		k.hash = ks.hash(key)
+		k.hash = hash
 	}
 	f := &ks.fills
 	f.mu.Lock()
@@ -193,12 +195,26 @@ func (ks *Keyspace) enterLocked(l *front.Loc, record []byte, found bool) error {
 			return err
 		}
 	}
-	return ks.front.Fill(l, it, ks.recency.Load())
+	if l.Space.OfNodes() {
+		if ks.deadLocked(l.Hash) {
+			return nil
+		}
+		if found {
+			if err := collection.CheckNode(it.Value); err != nil {
+				return err
+			}
+		}
+	} else if it.Kind > value.String || it.Enc == value.Large {
+		if err := collection.CheckRoot(it.Value, it.Enc); err != nil {
+			return err
+		}
+	}
+	return ks.front.Fill(l, it, front.FreshUse(ks.usage.clock.Load()))
 }
 
 // fetchKey fills one key.
 func (ks *Keyspace) fetchKey(sp *front.Space, key []byte) error {
-	slot, hash := Slot(key), ks.hash(key)
+	slot, hash := ks.front.Place(sp, key)
 	for range attempts {
 		ks.mu.RLock()
 		epoch := sp.Epoch(slot)
@@ -223,7 +239,7 @@ func (ks *Keyspace) fetchKey(sp *front.Space, key []byte) error {
 // enter runs fn under the exclusive lock if the slot's epoch is still the same.
 func (ks *Keyspace) enter(sp *front.Space, slot uint16, epoch uint32, fn func() error) (done bool, err error) {
 	ks.mu.Lock()
-	defer ks.mu.Unlock()
+	defer ks.Unlock()
 	if sp.Dead() {
 		return true, nil
 	}
@@ -235,14 +251,14 @@ func (ks *Keyspace) enter(sp *front.Space, slot uint16, epoch uint32, fn func() 
 
 var errSlotTooBig = errors.New("the slot is too big to be loaded whole")
 
-// loaded is a slot's records as the store has them, back to back.
-type loaded struct {
+// loadedSlot is a slot's records as the store has them, back to back.
+type loadedSlot struct {
 	bytes []byte
-	keys  []loadedKey
+	keys  []slotKey
 }
 
-// loadedKey says where a record's key and value end in loaded.bytes.
-type loadedKey struct {
+// slotKey says where a record's key and value end in loadedSlot.bytes.
+type slotKey struct {
 	hash     uint64
 	key, end int
 }
@@ -250,11 +266,11 @@ type loadedKey struct {
 // keepLoaded is the room that is kept for the next slot, bytes.
 const keepLoaded = 256 << 10
 
-var loadedPool = sync.Pool{New: func() any { return new(loaded) }}
+var loadedPool = sync.Pool{New: func() any { return new(loadedSlot) }}
 
 // fetchSlot fills all keys of a slot, or one key alone if the slot turns out too big.
 func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
-	x := loadedPool.Get().(*loaded)
+	x := loadedPool.Get().(*loadedSlot)
 	defer func() {
 		if cap(x.bytes) <= keepLoaded {
 			loadedPool.Put(x)
@@ -270,7 +286,7 @@ func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
 				return errSlotTooBig
 			}
 			x.bytes = append(append(x.bytes, key...), record...)
-			x.keys = append(x.keys, loadedKey{hash, len(x.bytes) - len(record), len(x.bytes)})
+			x.keys = append(x.keys, slotKey{hash, len(x.bytes) - len(record), len(x.bytes)})
 			return nil
 		})
 		if err != nil || !complete { // too big, or damaged somewhere: the one key may do
@@ -285,7 +301,7 @@ func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
 }
 
 // enterSlotLocked enters all keys of a slot that have no entry yet.
-func (ks *Keyspace) enterSlotLocked(sp *front.Space, slot uint16, x *loaded) error {
+func (ks *Keyspace) enterSlotLocked(sp *front.Space, slot uint16, x *loadedSlot) error {
 	if err := ks.front.Reserve(sp, slot, len(x.keys)); err != nil {
 		return err
 	}

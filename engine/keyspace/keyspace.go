@@ -10,7 +10,10 @@
 //	fill.go        cold keys: from the store into the front
 //	checkpoint.go  from the front into the store
 //	scan.go        walking keys in the order of positions
-//	upkeep.go      eviction, compaction, freeing; what is due
+//	upkeep.go      dropping, compaction, freeing; what is due
+//	recency.go     how uses of keys are noted
+//	memory.go      what data takes up; all of it in memory
+//	evict.go       which keys are to be evicted
 package keyspace
 
 import (
@@ -55,9 +58,15 @@ type Keyspace struct {
 		next    uint32   // the next name space's number
 		dropped []uint32 // name spaces that the next checkpoint removes from the store
 		seed    uint64
+
+		collections uint64              // number of the last large collection
+		dead        map[uint64]struct{} // large collections that are gone, but not from front and store
+		toDrop      []deadCollection    // of these, what the next checkpoint removes from the store
+		toFree      []deadCollection    // and what is still to be freed in the front
 	}
-	clock   atomic.Int64  // greatest time stamp applied, Unix milliseconds
-	recency atomic.Uint32 // local clock of recency, seconds
+	clock   atomic.Int64 // greatest time stamp applied, Unix milliseconds
+	usage   usage
+	memory  memory
 	fills   fills
 	due     dueScan
 	evicted atomic.Int64
@@ -103,20 +112,28 @@ func (ks *Keyspace) found() error {
 
 // rebuild enters the name spaces that a checkpoint recorded into an empty front.
 func (ks *Keyspace) rebuild(m store.Meta, ok bool) error {
-	ks.mu.dropped = nil
+	ks.mu.dropped, ks.mu.toDrop, ks.mu.toFree = nil, nil, nil
+	ks.mu.dead = map[uint64]struct{}{}
 	if ok {
 		return ks.decodeState(m.State)
 	}
-	ks.mu.next = 0
+	ks.mu.next, ks.mu.collections = 0, 0
 	for db := range ks.mu.dbs {
-		ks.mu.dbs[db] = ks.newSpace(nil, 0)
+		ks.mu.dbs[db] = ks.newSpace()
 	}
 	return nil
 }
 
-func (ks *Keyspace) newSpace(stored []uint32, timed int64) *front.Space {
+// newSpace makes an empty name space.
+func (ks *Keyspace) newSpace() *front.Space {
 	ks.mu.next++
-	return ks.front.AddSpace(ks.mu.next-1, stored, timed)
+	return ks.addSpace(ks.mu.next-1, nil, 0, nil)
+}
+
+func (ks *Keyspace) addSpace(number uint32, stored []uint32, timed int64, nodes []uint32) *front.Space {
+	sp := ks.front.AddSpace(number, stored, timed)
+	ks.front.AddNodes(sp, number|store.Nodes, nodes)
+	return sp
 }
 
 // hash is the part of a key's position that spreads it within its slot, 48 bits. It is seeded with a number of this
@@ -133,9 +150,6 @@ func (ks *Keyspace) Close() error {
 
 // Clock is the greatest time stamp applied, Unix milliseconds.
 func (ks *Keyspace) Clock() int64 { return ks.clock.Load() }
-
-// SetRecencyClock sets the local clock by which uses of keys are noted, seconds since any moment.
-func (ks *Keyspace) SetRecencyClock(seconds uint32) { ks.recency.Store(seconds) }
 
 // SetBudget changes the bytes that the front may hold; 0: no bound.
 func (ks *Keyspace) SetBudget(n int64) { ks.budget.Store(n) }
@@ -171,9 +185,13 @@ var ErrViewed = errors.New("a long read is under way")
 //	seed        8 bytes, little-endian
 //	clock       Unix milliseconds
 //	next        number of the next name space
+//	collections number of the last large collection
 //	per data base: name space number, keys with a time to live, then the number of keys of
-//	            each slot as pairs (slots without keys to skip, keys), ended by a skip to the last slot
-const stateVersion = 1
+//	            each slot as pairs (slots without keys to skip, keys), ended by a skip to the last slot;
+//	            then the same for the nodes of large collections
+//
+// Version 1 had no large collections.
+const stateVersion = 2
 
 // turn is the part of the state that is read when a checkpoint begins, under the lock.
 type turn struct {
@@ -183,10 +201,12 @@ type turn struct {
 	dbs   [Databases]*front.Space
 	timed [Databases]int64
 	keys  int64
+
+	collections uint64
 }
 
 func (ks *Keyspace) turnLocked() turn {
-	t := turn{seed: ks.mu.seed, clock: ks.clock.Load(), next: ks.mu.next, dbs: ks.mu.dbs}
+	t := turn{seed: ks.mu.seed, clock: ks.clock.Load(), next: ks.mu.next, dbs: ks.mu.dbs, collections: ks.mu.collections}
 	for db, sp := range t.dbs {
 		t.timed[db] = sp.Timed()
 		t.keys += sp.Len()
@@ -200,26 +220,33 @@ func (t *turn) encode(spaces []*front.Space, counts [][]uint32) []byte {
 	b = binary.LittleEndian.AppendUint64(b, t.seed)
 	b = binary.AppendUvarint(b, uint64(t.clock))
 	b = binary.AppendUvarint(b, uint64(t.next))
+	b = binary.AppendUvarint(b, t.collections)
 	for db, sp := range t.dbs {
 		b = binary.AppendUvarint(b, uint64(sp.Number))
 		b = binary.AppendUvarint(b, uint64(t.timed[db]))
-		var slots []uint32
-		if i := slices.Index(spaces, sp); i >= 0 {
-			slots = counts[i]
-		}
-		skip := uint64(0)
-		for _, n := range slots {
-			if n == 0 {
-				skip++
-				continue
+		for _, sp := range []*front.Space{sp, sp.Nodes} {
+			var slots []uint32
+			if i := slices.Index(spaces, sp); i >= 0 {
+				slots = counts[i]
 			}
-			b = binary.AppendUvarint(b, skip)
-			b = binary.AppendUvarint(b, uint64(n))
-			skip = 0
+			b = appendSlotCounts(b, slots)
 		}
-		b = binary.AppendUvarint(b, front.Slots)
 	}
 	return b
+}
+
+func appendSlotCounts(b []byte, slots []uint32) []byte {
+	skip := uint64(0)
+	for _, n := range slots {
+		if n == 0 {
+			skip++
+			continue
+		}
+		b = binary.AppendUvarint(b, skip)
+		b = binary.AppendUvarint(b, uint64(n))
+		skip = 0
+	}
+	return binary.AppendUvarint(b, front.Slots)
 }
 
 type stateReader struct {
@@ -237,34 +264,48 @@ func (r *stateReader) uvarint() uint64 {
 	return v
 }
 
+// slotCounts reads what appendSlotCounts wrote.
+func (r *stateReader) slotCounts() []uint32 {
+	slots := make([]uint32, front.Slots)
+	for i := uint64(0); ; i++ {
+		skip := r.uvarint()
+		if !r.ok || skip > front.Slots {
+			r.ok = false
+			return nil
+		}
+		if i += skip; i >= front.Slots {
+			return slots
+		}
+		slots[i] = uint32(r.uvarint())
+	}
+}
+
 func (ks *Keyspace) decodeState(b []byte) error {
-	if len(b) < 9 || b[0] != stateVersion {
+	if len(b) < 9 || b[0] == 0 || b[0] > stateVersion {
 		return fmt.Errorf("%w: unknown version", ErrState)
 	}
+	large := b[0] > 1
 	ks.mu.seed = binary.LittleEndian.Uint64(b[1:])
 	r := &stateReader{b: b[9:], ok: true}
 	ks.clock.Store(int64(r.uvarint()))
 	ks.mu.next = uint32(r.uvarint())
+	if large {
+		ks.mu.collections = r.uvarint()
+	}
 	ks.stored.Store(0)
 	for db := range ks.mu.dbs {
 		number := uint32(r.uvarint())
 		timed := int64(r.uvarint())
-		slots := make([]uint32, front.Slots)
-		for i := uint64(0); ; i++ {
-			skip := r.uvarint()
-			if !r.ok || skip > front.Slots {
-				return fmt.Errorf("%w: bad slot counts", ErrState)
-			}
-			if i += skip; i >= front.Slots {
-				break
-			}
-			slots[i] = uint32(r.uvarint())
+		slots := r.slotCounts()
+		var nodes []uint32
+		if large {
+			nodes = r.slotCounts()
 		}
-		ks.mu.dbs[db] = ks.front.AddSpace(number, slots, timed)
+		if !r.ok {
+			return fmt.Errorf("%w: bad slot counts", ErrState)
+		}
+		ks.mu.dbs[db] = ks.addSpace(number, slots, timed, nodes)
 		ks.stored.Add(ks.mu.dbs[db].Len())
-	}
-	if !r.ok {
-		return fmt.Errorf("%w: it ends early", ErrState)
 	}
 	return nil
 }

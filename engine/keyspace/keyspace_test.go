@@ -102,7 +102,7 @@ func (h *house) get(key string) (val string, ok bool) {
 	if !tx.Cold() {
 		return val, ok
 	}
-	_, err := h.Detach([]Key{{0, []byte(key)}}, false, 0, h.now, 1, false, func(tx *Tx) {
+	_, err := h.Detach([]Key{{0, []byte(key)}}, false, 0, h.now, 1, func(tx *Tx) {
 		e, ok = tx.Get(0, []byte(key))
 		val = string(e.Value)
 	})
@@ -223,7 +223,7 @@ func TestFillNeverEntersOldNews(t *testing.T) {
 func (h *house) wantEntriesOnce() {
 	h.t.Helper()
 	met := map[string]bool{}
-	err := h.Each(func(db int, key []byte, _ Entry) error {
+	err := h.Each(func(_ *Tx, db int, key []byte, _ Entry) error {
 		k := fmt.Sprint(db, string(key))
 		if met[k] {
 			return fmt.Errorf("%q is there twice", k)
@@ -364,7 +364,7 @@ func (h *house) scan(cursor uint64, count int, mode Mode) (keys []string, next u
 		}
 		return keys, next
 	}
-	_, err := h.Detach(nil, false, 0, h.now, 1, false, func(tx *Tx) {
+	_, err := h.Detach(nil, false, 0, h.now, 1, func(tx *Tx) {
 		next = tx.Scan(0, cursor, count, func(key []byte, _ Entry) { keys = append(keys, string(key)) })
 	})
 	if err != nil {
@@ -474,7 +474,7 @@ func TestEachIsOneMoment(t *testing.T) {
 			}
 		}
 		got := map[string]string{}
-		err := h.Each(func(_ int, key2 []byte, e Entry) error {
+		err := h.Each(func(_ *Tx, _ int, key2 []byte, e Entry) error {
 			if _, again := got[string(key2)]; again {
 				t.Fatalf("%q again", key2)
 			}
@@ -561,7 +561,7 @@ func TestDetachReportsWhatIsDue(t *testing.T) {
 	h.chill()
 	ran := false
 	for now, want := range map[int64]bool{2000: false, 2001: true} {
-		due, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, now, 1, false, func(*Tx) { ran = true })
+		due, err := h.Detach([]Key{{0, []byte("k")}}, false, 0, now, 1, func(*Tx) { ran = true })
 		if err != nil || due != want || ran == want {
 			t.Errorf("at %d: due %t, %v, ran %t", now, due, err, ran)
 		}
@@ -644,7 +644,7 @@ func TestConcurrentUse(t *testing.T) {
 	})
 	loop(func(*rand.Rand) {
 		last := -1
-		err := h.Each(func(_ int, _ []byte, e Entry) error {
+		err := h.Each(func(_ *Tx, _ int, _ []byte, e Entry) error {
 			n, err := strconv.Atoi(strings.TrimLeft(string(e.Value), "x"))
 			last = max(last, n)
 			return err

@@ -2,6 +2,7 @@ package keyspace
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"sync"
 
@@ -87,7 +88,7 @@ func (tx *Tx) stretch(db int, slot uint16, hash uint64, most, mostMerged int) (l
 	if ks.completeBetween(sp, from, to) {
 		return list, to, nil
 	}
-	if tx.mode == Reading {
+	if !tx.mayWait() {
 		tx.cold = true
 		return nil, to, nil
 	}
@@ -332,21 +333,34 @@ func (v *view) scan(tx *Tx, count int, visit func([]byte, Entry)) uint64 {
 }
 
 // Each calls visit for every key of every data base, data base by data base in the order of positions, as they all
-// are at one moment. The entries are copies. Keys that are due but not deleted yet are among them.
-func (ks *Keyspace) Each(visit func(db int, key []byte, e Entry) error) (err error) {
+// are at one moment. The entries are copies; through tx, a detached transaction that knows this key alone, collections
+// open. Keys that are due but not deleted yet are among them.
+func (ks *Keyspace) Each(visit func(tx *Tx, db int, key []byte, e Entry) error) (err error) {
 	ks.mu.Lock()
 	dbs := ks.mu.dbs
 	spaces := slices.SortedFunc(slices.Values(dbs[:]), func(a, b *front.Space) int { return int(a.Number) - int(b.Number) })
 	v, err := ks.newViewLocked(spaces, true)
+	nodes := map[uint32]*nodeView{}
+	for _, sp := range spaces {
+		if err == nil && sp.Nodes.Len() > 0 {
+			nodes[sp.Number], err = ks.newNodeViewLocked(sp.Nodes)
+		}
+	}
+	now := ks.clock.Load()
 	ks.mu.Unlock()
+	defer func() {
+		if v != nil {
+			err = errors.Join(err, v.close())
+		}
+		for _, nv := range nodes {
+			if nv != nil {
+				err = errors.Join(err, nv.close())
+			}
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if cerr := v.close(); err == nil {
-			err = cerr
-		}
-	}()
 	byNumber := map[uint32]int{}
 	for db, sp := range dbs {
 		byNumber[sp.Number] = db
@@ -360,8 +374,13 @@ func (ks *Keyspace) Each(visit func(db int, key []byte, e Entry) error) (err err
 			if s.gone {
 				continue
 			}
-			if err := visit(byNumber[s.position.Namespace], s.key, s.entry); err != nil {
+			db := byNumber[s.position.Namespace]
+			tx := ks.detachedOver(db, now, Key{db, s.key}, s.entry, nodes[s.position.Namespace])
+			if err := visit(tx, db, s.key, s.entry); err != nil {
 				return err
+			}
+			if tx.err != nil {
+				return tx.err
 			}
 		}
 	}
@@ -445,68 +464,4 @@ func (tx *Tx) liveFrom(db int, slot uint16, hash uint64, want int) (live []scann
 		hash = to.Hash
 	}
 	return live[:min(len(live), want)], nil // no more: keys behind the slot's beginning would come up more often
-}
-
-// Detach runs a read on the caller's goroutine without holding the lock while it runs: over copies of its declared
-// keys, all as of one moment, or, with all set, over a view of data base db. LFU is the configured policy's kind.
-func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64, lfu bool, run func(tx *Tx)) (due bool, err error) {
-	tx := &Tx{lfu: lfu}
-	tx.Begin(ks, Detached, db, now, seed)
-	if all {
-		ks.mu.Lock()
-		tx.view, err = ks.newViewLocked([]*front.Space{ks.mu.dbs[db]}, false)
-		ks.mu.Unlock()
-		if err != nil {
-			return false, err
-		}
-		defer func() {
-			if cerr := tx.view.close(); err == nil {
-				err = cerr
-			}
-		}()
-	} else if due, err = ks.copyKeys(tx, keys); err != nil || due {
-		return due, err
-	}
-	run(tx)
-	return false, tx.err
-}
-
-// copyKeys takes copies of all keys at one moment. due: one of them has to be deleted first.
-func (ks *Keyspace) copyKeys(tx *Tx, keys []Key) (due bool, err error) {
-	for try := 0; ; try++ {
-		if err := ks.Warm(keys); err != nil {
-			return false, err
-		}
-		read := Tx{}
-		unlock := ks.mu.RUnlock
-		if try < attempts {
-			ks.mu.RLock()
-			read.Begin(ks, Reading, tx.db, tx.now, 0)
-		} else { // memory is so short that what was fetched is gone again: fetch it while nobody else can
-			ks.mu.Lock()
-			unlock = ks.mu.Unlock
-			read.Begin(ks, Riding, tx.db, tx.now, 0)
-		}
-		tx.copies = tx.copies[:0]
-		for _, k := range keys {
-			e, ok := read.Get(k.DB, k.Key)
-			e.Value = bytes.Clone(e.Value)
-			tx.copies = append(tx.copies, copied{k, e, ok})
-		}
-		unlock()
-		if read.err != nil || read.due || !read.cold {
-			return read.due, read.err
-		}
-	}
-}
-
-// lookupCopy is what one key holds.
-func (ks *Keyspace) lookupCopy(k Key, now int64) (Entry, bool, error) {
-	ks.mu.Lock()
-	defer ks.mu.Unlock()
-	var tx Tx
-	tx.Begin(ks, Riding, k.DB, now, 0)
-	e, ok := tx.Peek(k.DB, k.Key)
-	e.Value = bytes.Clone(e.Value)
-	return e, ok, tx.err
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/engine/value/collection"
 )
 
 // Entry is what a transaction sees of one key. Value aliases memory of the front: it is valid until the next
@@ -29,6 +30,8 @@ const (
 	Riding
 	// Detached: on a worker, over copies of its keys or a view of all of them.
 	Detached
+	// Trying: under the shared lock, up to the first change, to see what is cold (WarmFor).
+	Trying
 )
 
 // Tx is one command's view of the key space, for reading or for writing.
@@ -44,24 +47,39 @@ type Tx struct {
 	now     int64
 	rnd     uint64
 	own     uint64 // what reads that ride along draw from
-	lfu     bool
-	noTouch bool // reads do not count as uses
+	chance  uint64 // what decides whether a use is counted
+	counted uint64 // hash of the key whose use this command has counted last
+	noTouch bool   // reads do not count as uses
 
 	cold bool
 	due  bool
 	err  error
 
-	copies []copied // Detached: the declared keys
-	view   *view    // Detached: all keys, for walks
+	copies []copied // Detached: the declared keys, and others that were met
+	copyAt map[string]int
+	view   *view  // Detached: all keys, for walks
+	opened opened // collections, for reuse
+	nodes  *nodeCache
+	last   lastFound
+
+	missing []missed // Trying
+
+	nodesRead int // by the command under way
 }
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, lfu: tx.lfu}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, chance: seed, opened: tx.opened, nodes: tx.nodes}
+	tx.opened.reset()
 }
 
 // Again is Begin for the next command of the same entry or run: all but the data base goes on.
-func (tx *Tx) Again(mode Mode, db int) { tx.mode, tx.db, tx.cold, tx.due = mode, db, false, false }
+func (tx *Tx) Again(mode Mode, db int) {
+	tx.mode, tx.db, tx.cold, tx.due, tx.counted = mode, db, false, false, 0
+	tx.opened.reset()
+	tx.last = lastFound{}
+	tx.nodesRead = 0
+}
 
 // Cold says that the command met a key that only the store may have: its reply is not to be used.
 func (tx *Tx) Cold() bool { return tx.cold }
@@ -72,12 +90,6 @@ func (tx *Tx) Due() bool { return tx.due }
 // Err is what went wrong below: the store could not be read, or memory could not be had. The state cannot be trusted
 // after a write that ended so.
 func (tx *Tx) Err() error { return tx.err }
-
-// SetLFUPolicy says whether the configured eviction policy counts uses; OBJECT FREQ asks.
-func (tx *Tx) SetLFUPolicy(on bool) { tx.lfu = on }
-
-// LFUPolicy says whether the configured eviction policy counts uses.
-func (tx *Tx) LFUPolicy() bool { return tx.lfu }
 
 // SetNoTouch says whether reads do not count as uses of their keys (CLIENT NO-TOUCH), until the next Begin.
 func (tx *Tx) SetNoTouch(on bool) { tx.noTouch = on }
@@ -99,10 +111,7 @@ func (tx *Tx) Rand() uint64 {
 		state = &tx.own
 	}
 	*state += 0x9e3779b97f4a7c15
-	z := *state
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
+	return mix(*state)
 }
 
 func (tx *Tx) fail(err error) {
@@ -115,13 +124,19 @@ func (tx *Tx) fail(err error) {
 func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 	ks := tx.ks
 	f := ks.front
-	l = f.Find(ks.mu.dbs[db], Slot(key), ks.hash(key), key)
+	sp := ks.mu.dbs[db]
+	if tx.last.is(f, sp, key) {
+		l = tx.last.loc
+		l.Key = key
+	} else if l = f.Find(sp, Slot(key), ks.hash(key), key); l.Known() {
+		tx.last = lastFound{loc: l, moves: f.Moves()}
+	}
 	if !l.Known() {
 		if l.Final() {
 			return l, it, false
 		}
-		if tx.mode == Reading {
-			tx.cold = true
+		if !tx.mayWait() {
+			tx.miss(l.Space, key)
 			return l, it, false
 		}
 		if err := ks.loadLocked(&l); err != nil {
@@ -148,6 +163,17 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 	return l, it, true
 }
 
+// lastFound is the key that a command has found last: most commands look the same one up several times.
+type lastFound struct {
+	loc   front.Loc
+	moves uint64 // front.Moves when it was found
+}
+
+// is says whether it is the place of key.
+func (x *lastFound) is(f *front.Front, sp *front.Space, key []byte) bool {
+	return x.moves == f.Moves() && x.loc.Space == sp && x.loc.Known() && bytes.Equal(f.Key(&x.loc), key)
+}
+
 func entryOf(it front.Item) Entry {
 	return Entry{Kind: it.Kind, Enc: it.Enc, Value: it.Value, Expire: it.Expire}
 }
@@ -162,7 +188,7 @@ func (tx *Tx) Get(db int, key []byte) (Entry, bool) {
 		return Entry{}, false
 	}
 	if !tx.noTouch {
-		tx.ks.front.Touch(&l, tx.ks.recency.Load())
+		tx.touch(&l)
 	}
 	return entryOf(it), true
 }
@@ -180,7 +206,9 @@ func (tx *Tx) Peek(db int, key []byte) (Entry, bool) {
 }
 
 func (tx *Tx) remove(l *front.Loc) {
-	if err := tx.ks.front.Remove(l, tx.ks.recency.Load()); err != nil {
+	tx.changes()
+	tx.ks.abandonLocked(l)
+	if err := tx.ks.front.Remove(l, tx.fresh()); err != nil {
 		tx.fail(err)
 	}
 }
@@ -188,13 +216,21 @@ func (tx *Tx) remove(l *front.Loc) {
 // Put stores a whole value under key, replacing what was there, with its time to live (0: none).
 // val may alias what Get returned.
 func (tx *Tx) Put(db int, key []byte, e Entry) {
-	l, _, _ := tx.find(db, key)
+	tx.changes()
+	l, _, live := tx.find(db, key)
+	if live {
+		tx.ks.abandonLocked(&l)
+	}
+	if e.Kind == value.String && e.Enc != value.Large && len(e.Value) > collection.LargeString {
+		tx.putLong(&l, db, key, e)
+		return
+	}
 	v := e.Value
 	if v == nil {
 		v = emptyValue
 	}
 	it := front.Item{Kind: e.Kind, Enc: e.Enc, Expire: e.Expire, Value: v}
-	if err := tx.ks.front.Put(&l, it, tx.ks.recency.Load()); err != nil {
+	if err := tx.ks.front.Put(&l, it, tx.written(&l, live)); err != nil {
 		tx.fail(err)
 	}
 }
@@ -205,11 +241,12 @@ var emptyValue = []byte{}
 // time to live stay, the encoding becomes enc. The key must exist and hold a string. The slice is valid until the
 // next call on the transaction. Cost is in proportion to the change where the memory allows it.
 func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if !live {
 		return make([]byte, n) // not reached by a handler that has looked
 	}
-	b, err := tx.ks.front.Grow(&l, n, enc, tx.ks.recency.Load())
+	b, err := tx.ks.front.Grow(&l, n, enc, tx.written(&l, true))
 	if err != nil {
 		tx.fail(err)
 		return make([]byte, n)
@@ -219,6 +256,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 
 // SetExpire sets the time to live of an existing key (0: none) and says whether the key existed.
 func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
+	tx.changes()
 	l, it, live := tx.find(db, key)
 	if !live {
 		return false
@@ -253,6 +291,7 @@ func (tx *Tx) Len(db int) int64 {
 
 // Flush removes every key of db and returns how many there were. The memory is freed in the background.
 func (tx *Tx) Flush(db int) int64 {
+	tx.changes()
 	ks := tx.ks
 	sp := ks.mu.dbs[db]
 	n := sp.Len()
@@ -261,35 +300,15 @@ func (tx *Tx) Flush(db int) int64 {
 	}
 	ks.front.DropSpace(sp)
 	ks.mu.dropped = append(ks.mu.dropped, sp.Number)
-	ks.mu.dbs[db] = ks.newSpace(nil, 0)
+	ks.mu.dbs[db] = ks.newSpace()
 	return n
 }
 
 // Swap exchanges the data bases a and b.
 func (tx *Tx) Swap(a, b int) {
+	tx.changes()
 	dbs := &tx.ks.mu.dbs
 	dbs[a], dbs[b] = dbs[b], dbs[a]
-}
-
-// Recency is what is known of a key's use: idle time in milliseconds, and the logarithmic use counter of the LFU policy (0–255).
-func (tx *Tx) Recency(db int, key []byte) (idle int64, freq uint8, ok bool) {
-	if tx.mode == Detached {
-		_, ok := tx.copyOf(db, key)
-		return 0, 0, ok
-	}
-	l, _, live := tx.find(db, key)
-	if !live {
-		return 0, 0, false
-	}
-	return int64(tx.ks.recency.Load()-tx.ks.front.Recency(&l)) * 1000, 0, true
-}
-
-// SetRecency overwrites what Recency reports (RESTORE's IDLETIME and FREQ). Negative: leave.
-func (tx *Tx) SetRecency(db int, key []byte, idle int64, freq int) {
-	l, _, live := tx.find(db, key)
-	if live && idle >= 0 {
-		tx.ks.front.Touch(&l, tx.ks.recency.Load()-uint32(idle/1000))
-	}
 }
 
 // MemoryUsage is the number of bytes that key and value take up in the front, overhead included, were the key resident.
@@ -298,7 +317,12 @@ func (tx *Tx) MemoryUsage(db int, key []byte) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return front.EntryBytes(len(key), len(e.Value), e.Expire), true
+	n := front.EntryBytes(len(key), len(e.Value), e.Expire)
+	if e.Enc == value.Large {
+		_, _, size := collection.Nodes(e.Value)
+		n += size
+	}
+	return n, true
 }
 
 // Key names a key and its data base.
@@ -307,25 +331,56 @@ type Key struct {
 	Key []byte
 }
 
-// copied is a declared key of a detached transaction with its contents, none if it is absent.
+// copied is a key of a detached transaction with its contents, none if it is absent, and, for a large collection, its nodes
+// as of the same moment.
 type copied struct {
 	Key
 	entry Entry
 	ok    bool
+	nodes *nodeView
 }
 
 func (tx *Tx) copyOf(db int, key []byte) (Entry, bool) {
-	for i := range tx.copies {
+	c := tx.copiedKey(db, key)
+	return c.entry, c.ok
+}
+
+// copiedKey is the copy of a key, made now if it was not declared.
+func (tx *Tx) copiedKey(db int, key []byte) *copied {
+	if i, ok := tx.copyIndex(db, key); ok {
+		return &tx.copies[i]
+	}
+	if err := tx.ks.copyUndeclared(tx, Key{db, bytes.Clone(key)}); err != nil {
+		tx.fail(err)
+		return &copied{}
+	}
+	return &tx.copies[len(tx.copies)-1]
+}
+
+// fewCopies is how many copies are searched one by one; with more, an index is kept.
+const fewCopies = 8
+
+// copyIndex finds a key among the copies.
+func (tx *Tx) copyIndex(db int, key []byte) (int, bool) {
+	for i := range tx.copies[:min(len(tx.copies), fewCopies)] {
 		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
-			return c.entry, c.ok
+			return i, true
 		}
 	}
-	e, ok, err := tx.ks.lookupCopy(Key{db, key}, tx.now)
-	if err != nil {
-		tx.fail(err)
+	if len(tx.copies) <= fewCopies {
+		return 0, false
 	}
-	return e, ok
+	if tx.copyAt == nil {
+		tx.copyAt = map[string]int{}
+	}
+	for i := fewCopies + len(tx.copyAt); i < len(tx.copies); i++ {
+		tx.copyAt[copyName(tx.copies[i].DB, tx.copies[i].Key.Key)] = i
+	}
+	i, ok := tx.copyAt[copyName(db, key)]
+	return i, ok
 }
+
+func copyName(db int, key []byte) string { return string(append([]byte{byte(db)}, key...)) }
 
 // position is where a key's record stands in the store.
 func (ks *Keyspace) position(sp *front.Space, key []byte) store.Position {

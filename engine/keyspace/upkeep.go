@@ -19,11 +19,12 @@ const (
 // while the front is over its budget, and compacts. It says whether more is to be done at once.
 func (ks *Keyspace) Upkeep() (more bool) {
 	ks.mu.Lock()
-	defer ks.mu.Unlock()
+	defer ks.Unlock()
 	f := ks.front
 	more = f.Free(freeStep)
-	if over := ks.overBudget(); over > 0 {
-		freed := f.Evict(over, evictStep, ks.recency.Load())
+	more = ks.freeDeadLocked(freeStep) || more
+	if over, rank := ks.overBudget(); over > 0 {
+		freed := f.Evict(over, evictStep, rank)
 		ks.evicted.Add(freed)
 		more = more || f.Evictable()
 	}
@@ -33,15 +34,31 @@ func (ks *Keyspace) Upkeep() (more bool) {
 	return more
 }
 
-// overBudget is how many bytes the front should lose.
-func (ks *Keyspace) overBudget() int64 {
+// overBudget is how many bytes the front should lose, and what ranks the entries that may go.
+func (ks *Keyspace) overBudget() (over int64, rank func(use uint32) uint32) {
 	budget := ks.budget.Load()
 	if budget == 0 {
-		return 0
+		return 0, nil
 	}
-	live := ks.front.Stats().Live
-	return live + live/12 - budget // compaction leaves a twelfth unused, see front.Wasteful
+	live := withSlack(ks.front.Stats().Live)
+	if live <= budget {
+		return 0, nil
+	}
+	if !ks.memory.whole.Load() {
+		return live - budget, ks.usage.rank()
+	}
+	if live <= patient(budget) {
+		return live - budget, nil // tombstones
+	}
+	return live - patient(budget), ks.usage.rank()
 }
+
+// withSlack is the memory that entries of so many bytes take up: compaction leaves a twelfth unused, see front.Wasteful.
+func withSlack(live int64) int64 { return live + live/12 }
+
+// patient is how far the front may grow before clean entries are dropped where all data is to be in memory: meanwhile
+// data is evicted, or writes are refused.
+func patient(budget int64) int64 { return budget + budget/8 }
 
 // Pressure says how the front stands against its budget. It needs no lock.
 type Pressure int
@@ -58,8 +75,12 @@ const (
 // Pressure compares the front's memory with its budget.
 func (ks *Keyspace) Pressure() Pressure {
 	budget, n := ks.budget.Load(), ks.front.Resident()
+	easy := budget
+	if ks.memory.whole.Load() {
+		easy = patient(budget)
+	}
 	switch {
-	case budget == 0 || n <= budget:
+	case budget == 0 || n <= easy:
 		return Easy
 	case n <= budget+budget/4:
 		return Over
@@ -218,7 +239,10 @@ func (ks *Keyspace) Advance(stamp int64) (now int64) {
 }
 
 // Unlock gives the exclusive lock back.
-func (ks *Keyspace) Unlock() { ks.mu.Unlock() }
+func (ks *Keyspace) Unlock() {
+	ks.noteMemoryLocked()
+	ks.mu.Unlock()
+}
 
 // RLock takes the shared lock, for transactions that are Reading.
 func (ks *Keyspace) RLock() { ks.mu.RLock() }

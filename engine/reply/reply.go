@@ -30,6 +30,11 @@ type Writer interface {
 	Array(n int)
 	// Map announces n pairs: a flat array of 2n elements in RESP2.
 	Map(n int)
+	// Pairs announces n pairs whose order counts, each begun with Pair: an array of arrays of two, in RESP2 a flat array
+	// of 2n elements.
+	Pairs(n int)
+	// Pair announces the two elements of one of the Pairs: it writes nothing in RESP2.
+	Pair()
 	// Set announces n distinct elements: an array in RESP2.
 	Set(n int)
 	// Verbatim writes a text with its three-letter format ("txt"): a bulk string in RESP2.
@@ -52,6 +57,8 @@ func (discard) NullArray()              {}
 func (discard) Bool(bool)               {}
 func (discard) Array(int)               {}
 func (discard) Map(int)                 {}
+func (discard) Pairs(int)               {}
+func (discard) Pair()                   {}
 func (discard) Set(int)                 {}
 func (discard) Verbatim(string, string) {}
 

@@ -80,6 +80,11 @@ func (c *Checkpoint) DropNamespace(ns uint32) { c.drop(InNamespace(ns)) }
 // DropSlot removes all that the store has in one slot of a name space, as DropNamespace does.
 func (c *Checkpoint) DropSlot(ns uint32, slot uint16) { c.drop(InSlot(ns, slot)) }
 
+// DropRun removes what the store has between two hashes of one slot, the second excluded, as DropNamespace does.
+func (c *Checkpoint) DropRun(ns uint32, slot uint16, from, to uint64) {
+	c.drop(InRun(ns, slot, from, to))
+}
+
 func (c *Checkpoint) drop(r Range) {
 	if c.started && c.err == nil {
 		c.err = errors.New("store: a drop after the first record of a checkpoint")
@@ -125,8 +130,8 @@ func (c *Checkpoint) begin(p Position) error {
 		return errCheckpointOver
 	case c.err != nil:
 		return c.err
-	case p.Hash > maxHash:
-		return c.note(fmt.Errorf("store: hash %x has more than %d bits", p.Hash, HashBits))
+	case p.Hash > maxNodeHash || p.Hash > maxHash && p.Namespace&Nodes == 0:
+		return c.note(fmt.Errorf("store: hash %x has too many bits for name space %x", p.Hash, p.Namespace))
 	}
 	c.start()
 	return nil

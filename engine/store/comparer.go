@@ -3,7 +3,7 @@ package store
 import "github.com/cockroachdb/pebble/v2"
 
 // comparer orders stored keys as bytes. What is special is Split: the prefix that bloom filters hold is the position of
-// a key's record, the collection of a chunk, and next to nothing for the deadline index, which is never looked up by key.
+// a key's record, a node's key, and next to nothing for the deadline index, which is never looked up by key.
 // The split of a stored key must never change: tables on disk were written by it. Hence the version in the name.
 var comparer = func() *pebble.Comparer {
 	c := *pebble.DefaultComparer
@@ -22,10 +22,10 @@ func split(stored []byte) int {
 		switch {
 		case n <= slotSize:
 			return n
-		case stored[slotSize] == tagKey:
-			return min(n, positionSize)
+		case isNode(stored):
+			return n
 		default:
-			return min(n, chunkRunSize)
+			return min(n, positionSize)
 		}
 	case kindDue:
 		return min(n, duePrefixSize)

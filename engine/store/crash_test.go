@@ -3,21 +3,33 @@ package store
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/larder-db/larder/engine/store/crashtest"
+	"github.com/larder-db/larder/race"
 )
 
 // workload makes checkpoints of all kinds, closing and opening the store in between. It keeps what must be there.
 type workload struct {
-	mu        sync.Mutex
-	begun     uint64              // the last checkpoint that was begun
-	committed uint64              // the last one whose Commit returned nil
-	states    map[uint64][]string // what the store holds after each
+	mu     sync.Mutex
+	now    progress
+	states map[uint64][]string // what the store holds after each checkpoint
+}
+
+// progress says how far a workload is.
+type progress struct {
+	begun     uint64 // the last checkpoint that was begun
+	committed uint64 // the last one whose Commit returned nil
+}
+
+func (w *workload) progress() progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
 }
 
 const workloadCheckpoints = 6
@@ -57,13 +69,13 @@ func (w *workload) run(t *testing.T, fs vfs.FS) error {
 		}
 		for range 2 {
 			w.mu.Lock()
-			w.begun = i
+			w.now.begun = i
 			w.mu.Unlock()
 			if err = w.checkpoint(s, i); err != nil {
 				break
 			}
 			w.mu.Lock()
-			w.committed = i
+			w.now.committed = i
 			if w.states[i] == nil {
 				w.states[i] = state(t, s)
 			}
@@ -138,87 +150,38 @@ func reference(t *testing.T) *workload {
 	return w
 }
 
-// lockedLinks keeps MemFS from dead-locking: its Link takes a read lock twice, and CrashClone wants to write in between.
-type lockedLinks struct {
-	*vfs.MemFS
-	mu *sync.Mutex
-}
-
-func (l lockedLinks) Link(from, to string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.MemFS.Link(from, to)
-}
-
-// E4: crash before every file operation that changes something, with what was not synced lost, and with it kept.
+// E4: crash before every file operation that changes something.
 func TestCrashEverywhere(t *testing.T) {
-	fs := vfs.NewCrashableMem()
 	w := &workload{states: reference(t).states}
-	type crash struct {
-		fs               *vfs.MemFS
-		committed, begun uint64
-		what             string
-	}
-	var crashes []crash
-	var mu sync.Mutex
-	r := rand.New(rand.NewPCG(1, 1))
-	clone := func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
-			return nil
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		for _, kept := range []int{0, 100} {
-			w.mu.Lock()
-			committed := w.committed // before the clone: what is there by then is in it
-			w.mu.Unlock()
-			image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: r})
-			w.mu.Lock()
-			crashes = append(crashes, crash{image, committed, w.begun,
-				fmt.Sprintf("crash %d before %v of %s, %d%% kept", len(crashes), op.Kind, op.Path, kept)})
-			w.mu.Unlock()
-		}
-		return nil
-	}
-	if err := w.run(t, errorfs.Wrap(lockedLinks{fs, &mu}, errorfs.InjectorFunc(clone))); err != nil {
+	fs, crashes := crashtest.Watch(vfs.NewCrashableMem(), w.progress)
+	if err := w.run(t, fs); err != nil {
 		t.Fatal(err)
 	}
-	if len(crashes) < 100 {
-		t.Fatalf("only %d crashes", len(crashes))
+	all := crashes.All()
+	if len(all) < 100 {
+		t.Fatalf("only %d crashes", len(all))
 	}
-	t.Logf("%d crashes", len(crashes))
-	for _, c := range crashes {
-		w.recover(t, c.fs, c.committed, c.begun, c.what)
+	t.Logf("%d crashes", len(all))
+	for i := 0; i < len(all); i += race.Factor {
+		w.recover(t, all[i].FS, all[i].Before.committed, all[i].After.begun, all[i].What)
 	}
 }
 
 // E4: an error at every file operation in turn, reads included; then the machine crashes.
 func TestErrorEverywhere(t *testing.T) {
 	states := reference(t).states
-	for n := 0; ; n++ {
-		fs := vfs.NewCrashableMem()
-		var mu sync.Mutex
-		count, fired := 0, ""
-		inject := func(op errorfs.Op) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if count++; count-1 != n {
-				return nil
-			}
-			fired = fmt.Sprintf("error %d at %v of %s", n, op.Kind, op.Path)
-			return errorfs.ErrInjected
-		}
+	for n := 0; ; n += race.Factor {
+		disk := vfs.NewCrashableMem()
+		fs, failed := crashtest.FailAt(disk, n)
 		w := &workload{states: states}
-		err := w.run(t, errorfs.Wrap(fs, errorfs.InjectorFunc(inject)))
+		err := w.run(t, fs)
+		what := failed()
 		if errors.Is(err, errWorkload) {
-			t.Fatal(fired, err)
+			t.Fatal(what, err)
 		}
-		mu.Lock()
-		what := fired
-		mu.Unlock()
-		for _, kept := range []int{0, 100} {
-			image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rand.New(rand.NewPCG(1, uint64(n)))})
-			w.recover(t, image, w.committed, w.begun, fmt.Sprintf("%s, %d%% kept", what, kept))
+		for seed, kept := range crashtest.Kept {
+			image := crashtest.Left(disk, kept, uint64(n), uint64(seed))
+			w.recover(t, image, w.now.committed, w.now.begun, fmt.Sprintf("%s, %d%% kept, seed %d", what, kept, seed))
 		}
 		if what == "" {
 			t.Logf("%d errors", n)

@@ -246,3 +246,18 @@ func FuzzMeta(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDue: any bytes are no record of the deadline index, or one that encodes to the same.
+func FuzzDue(f *testing.F) {
+	f.Add(appendDue(nil, DueKey{At: -5, Position: Position{Namespace: 1, Slot: 2, Hash: 3}}))
+	f.Add([]byte{kindDue})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := decodeDue(b)
+		if err != nil || b[0] != kindDue {
+			return
+		}
+		if again := appendDue(nil, d); string(again) != string(b) {
+			t.Fatalf("%x became %x", b, again)
+		}
+	})
+}

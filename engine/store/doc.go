@@ -11,7 +11,7 @@
 // Stored keys, integers big-endian, so that bytes sort as positions do:
 //
 //	0x10 name space(4) slot(2) 0x00 hash(6) key                  a key's record; the value is the front's business
-//	0x10 name space(4) slot(2) 0x01 collection(8) order key      reserved for the chunks of large collections
+//	0x10 name space(4) slot(2) hash(8)                           a node of a large collection; the name space has bit Nodes
 //	0x20 deadline(8, sign flipped) name space(4) slot(2) hash(6) the deadline index; no value
 //	0x30                                                         the meta record
 //

@@ -14,20 +14,21 @@ const (
 	kindAbove = 0x31 // greater than any stored key
 )
 
-// In a slot, the tag sets the keys' own records apart from the chunks of large collections.
-const (
-	tagKey   = 0x00
-	tagChunk = 0x01
-)
+// Nodes is the bit of a name space's number that says that it holds the nodes of large collections.
+const Nodes = uint32(1) << 31
+
+// tagKey leads a key's hash.
+const tagKey = 0x00
 
 // Lengths of the parts of stored keys, bytes.
 const (
 	slotSize      = 1 + 4 + 2         // kind, name space, slot
 	positionSize  = slotSize + 1 + 6  // and tag and hash: the prefix that bloom filters hold
-	chunkRunSize  = slotSize + 1 + 8  // a collection's number in place of the hash
+	nodeSize      = slotSize + 8      // a node's key is all there is
 	duePrefixSize = 1                 // deadlines are walked, never looked up: they cost the filters one entry
 	dueSize       = 1 + 8 + 4 + 2 + 6 // kind, deadline, name space, slot, hash
 	maxHash       = uint64(1)<<HashBits - 1
+	maxNodeHash   = uint64(1)<<NodeHashBits - 1
 )
 
 var metaKey = []byte{kindMeta}
@@ -43,11 +44,37 @@ func appendSlot(b []byte, ns uint32, slot uint16) []byte {
 }
 
 func appendPosition(b []byte, p Position) []byte {
+	if p.Namespace&Nodes != 0 {
+		return binary.BigEndian.AppendUint64(appendSlot(b, p.Namespace, p.Slot), p.Hash)
+	}
 	return appendHash(append(appendSlot(b, p.Namespace, p.Slot), tagKey), p.Hash)
 }
 
 func appendRecordKey(b []byte, p Position, key []byte) []byte {
-	return append(appendPosition(b, p), key...)
+	b = appendPosition(b, p)
+	if p.Namespace&Nodes != 0 {
+		return b
+	}
+	return append(b, key...)
+}
+
+// isNode says whether a stored key is that of a node's record.
+func isNode(stored []byte) bool { return stored[1]&(1<<7) != 0 }
+
+// wellFormed says whether a stored key has all its parts.
+func wellFormed(stored []byte) bool {
+	if len(stored) > slotSize && isNode(stored) {
+		return len(stored) == nodeSize
+	}
+	return len(stored) >= positionSize
+}
+
+// keyOf is a record's key: of a node, its slot and hash.
+func keyOf(stored []byte) []byte {
+	if isNode(stored) {
+		return stored[slotSize-2:]
+	}
+	return stored[positionSize:]
 }
 
 func appendHash(b []byte, hash uint64) []byte {
@@ -55,8 +82,15 @@ func appendHash(b []byte, hash uint64) []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(hash))
 }
 
-// decodePosition reads the first positionSize bytes of a key's record.
+// decodePosition reads the first bytes of a record's key: positionSize, or nodeSize.
 func decodePosition(stored []byte) Position {
+	if isNode(stored) {
+		return Position{
+			Namespace: binary.BigEndian.Uint32(stored[1:]),
+			Slot:      binary.BigEndian.Uint16(stored[5:]),
+			Hash:      binary.BigEndian.Uint64(stored[slotSize:]),
+		}
+	}
 	return Position{
 		Namespace: binary.BigEndian.Uint32(stored[1:]),
 		Slot:      binary.BigEndian.Uint16(stored[5:]),

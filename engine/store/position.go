@@ -5,11 +5,14 @@ import "cmp"
 // HashBits is how many bits of a key's hash its position has.
 const HashBits = 48
 
+// NodeHashBits is how many bits the hash of a node has: its collection's number, then what tells its nodes apart.
+const NodeHashBits = 63
+
 // Position is a key's place in the one order that the whole engine goes by: name space, slot, hash of the key.
 type Position struct {
 	Namespace uint32
 	Slot      uint16
-	Hash      uint64 // HashBits wide
+	Hash      uint64 // HashBits wide; NodeHashBits in name spaces of nodes
 }
 
 // Compare orders positions; it returns -1, 0 or +1.
@@ -43,6 +46,11 @@ func InNamespace(ns uint32) Range {
 func InSlot(ns uint32, slot uint16) Range {
 	from := appendSlot(nil, ns, slot)
 	return Range{from: from, to: upperBound(from)}
+}
+
+// InRun is what stands in one slot between two hashes, the second excluded.
+func InRun(ns uint32, slot uint16, from, to uint64) Range {
+	return Range{from: appendPosition(nil, Position{ns, slot, from}), to: appendPosition(nil, Position{ns, slot, to})}
 }
 
 // From cuts off what comes before p; p itself stays.

@@ -26,14 +26,14 @@ var errStop = errors.New("stop")
 // LoadSlot hands all records of a slot to fn, in order, but at most max of them; complete says that there were no more.
 // Key and value are valid during the call only. An error of fn ends the walk and is returned.
 func (s *Store) LoadSlot(ns uint32, slot uint16, max int, fn func(hash uint64, key, value []byte) error) (complete bool, err error) {
-	from := append(appendSlot(nil, ns, slot), tagKey)
+	from := appendSlot(nil, ns, slot)
 	n := 0
 	err = s.walk(s.db, Range{from: from, to: upperBound(from)}, func(stored, value []byte) error {
 		if n == max {
 			return errStop
 		}
 		n++
-		return fn(decodePosition(stored).Hash, stored[positionSize:], value)
+		return fn(decodePosition(stored).Hash, keyOf(stored), value)
 	})
 	if errors.Is(err, errStop) {
 		return false, nil
@@ -45,7 +45,7 @@ func (s *Store) LoadSlot(ns uint32, slot uint16, max int, fn func(hash uint64, k
 func (s *Store) KeyAt(p Position, fn func(key, value []byte) error) error {
 	from := appendPosition(nil, p)
 	return s.walk(s.db, Range{from: from, to: upperBound(from)}, func(stored, value []byte) error {
-		return fn(stored[positionSize:], value)
+		return fn(keyOf(stored), value)
 	})
 }
 
@@ -88,7 +88,7 @@ func (s *Store) walk(r pebble.Reader, bounds Range, fn func(stored, value []byte
 	}
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
-		if err == nil && it.Key()[0] == kindKeys && len(it.Key()) < positionSize {
+		if err == nil && it.Key()[0] == kindKeys && !wellFormed(it.Key()) {
 			err = fmt.Errorf("%w: %w: record key %x", ErrCorrupt, errKey, it.Key())
 		}
 		if err != nil {

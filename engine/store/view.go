@@ -83,7 +83,6 @@ type Iter struct {
 	started bool
 	done    bool
 	err     error
-	seek    []byte
 }
 
 // Next moves to the first or next record; false at the end or on an error, which Close returns.
@@ -97,23 +96,17 @@ func (it *Iter) Next() (ok bool) {
 	}()
 	defer it.store.recovered("read", &it.err)
 	if it.started {
-		ok = it.it.Next()
-	} else {
-		it.started = true
-		ok = it.it.First()
+		return it.it.Next()
 	}
-	for ok && it.it.Key()[slotSize] != tagKey { // chunks stand behind the slot's keys: on to the next slot
-		it.seek = append(it.seek[:0], upperBound(it.it.Key()[:slotSize])...)
-		ok = it.it.SeekGE(it.seek)
-	}
-	return ok
+	it.started = true
+	return it.it.First()
 }
 
 // Position is where the record stands.
 func (it *Iter) Position() Position { return decodePosition(it.it.Key()) }
 
 // Key is the key, valid until the next call of Next.
-func (it *Iter) Key() []byte { return it.it.Key()[positionSize:] }
+func (it *Iter) Key() []byte { return keyOf(it.it.Key()) }
 
 // Value is the value, read when asked for, valid until the next call of Next.
 func (it *Iter) Value() (value []byte, err error) {

@@ -25,8 +25,8 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Encoding refines what OBJECT ENCODING reports of a string, since Redis lets a value's history show there. It is
-// stored with the value. The numbers are part of the stored format.
+// Encoding says how a value is stored, and refines what OBJECT ENCODING reports, since Redis lets a value's history show
+// there. It is stored with the value. The numbers are part of the stored format.
 type Encoding uint8
 
 // The encodings of a string.
@@ -35,3 +35,12 @@ const (
 	Raw     Encoding = 1 // raw whatever its content: it was grown or patched in place
 	NotInt  Encoding = 2 // embstr or raw by length, though the content may be an integer (INCRBYFLOAT)
 )
+
+// The encodings of a collection; a small one is Natural.
+const (
+	Integers Encoding = 2 // a small set of integers alone, ordered by number
+	Large    Encoding = 3 // the value is a root, whose elements stand in nodes of their own
+)
+
+// NodeBits is how many bits the number of a node within its collection has.
+const NodeBits = 27

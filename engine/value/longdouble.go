@@ -158,6 +158,9 @@ func inLongDouble(f *big.Float) bool {
 	return exp > longDoubleMinExp+1 || f.MinPrec() > 1
 }
 
+// IsInf says whether the number is an infinity.
+func (d LongDouble) IsInf() bool { return d.f.IsInf() }
+
 // Add is the sum, and whether it is a finite number.
 func (d LongDouble) Add(e LongDouble) (LongDouble, bool) {
 	if d.f.IsInf() || e.f.IsInf() {

@@ -193,7 +193,7 @@ func TestDebianFile(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	_, warnings, err := Load(Options{Memory: testMemory, Stdin: strings.NewReader(
-		"rdbcompression yes\nactivedefrag yes\nhash-max-ziplist-entries 3\nmaxmemory-policy allkeys-lru\nsupervised systemd\n"), Args: []string{"-"}})
+		"rdbcompression yes\nactivedefrag yes\nlist-max-ziplist-size 3\nmaxmemory-policy allkeys-lru\nsupervised systemd\n"), Args: []string{"-"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,9 +203,9 @@ func TestWarnings(t *testing.T) {
 	}
 	want := []string{
 		"standard input, line 2: activedefrag: no effect: Larder's memory does not need defragmenting",
-		"standard input, line 3: hash-max-listpack-entries: no effect: thresholds of the data's form are fixed in Larder",
+		"standard input, line 3: list-max-listpack-size: no effect: thresholds of the data's form are fixed in Larder",
 		"standard input, line 5: supervised: no effect: the service manager and the system see to it",
-		"configuration file: maxmemory-policy: no effect with overflow yes: nothing is evicted, cold data stays on disk",
+		"configuration file: maxmemory-policy: evicts nothing with overflow yes and no maxdisk: cold data stays on disk",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)

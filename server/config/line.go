@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/larder-db/larder/server/escapes"
 )
 
 var errUnbalancedQuotes = errors.New("Unbalanced quotes in configuration line")
@@ -38,7 +40,7 @@ func nextWord(line string) (word, rest string, err error) {
 		case '"', '\'':
 			n, ok := quoted(&b, line[i+1:], c)
 			i += 1 + n
-			if !ok || i < len(line) && !isSpace(line[i]) {
+			if !ok || i < len(line) && !escapes.IsSpace(line[i]) {
 				return "", "", errUnbalancedQuotes
 			}
 			return b.String(), line[i:], nil
@@ -53,15 +55,14 @@ func nextWord(line string) (word, rest string, err error) {
 // quoted unescapes s up to the closing quote and says how many bytes it used, that quote included.
 func quoted(b *strings.Builder, s string, quote byte) (used int, ok bool) {
 	for i := 0; i < len(s); {
+		if c, n := escapes.Read(s[i:]); n > 0 && quote == '"' {
+			b.WriteByte(c)
+			i += n
+			continue
+		}
 		switch {
 		case s[i] == quote:
 			return i + 1, true
-		case quote == '"' && s[i] == '\\' && i+3 < len(s) && s[i+1] == 'x' && isHex(s[i+2]) && isHex(s[i+3]):
-			b.WriteByte(unhex(s[i+2])<<4 | unhex(s[i+3]))
-			i += 4
-		case quote == '"' && s[i] == '\\' && i+1 < len(s):
-			b.WriteByte(unescape(s[i+1]))
-			i += 2
 		case quote == '\'' && strings.HasPrefix(s[i:], `\'`):
 			b.WriteByte('\'')
 			i += 2
@@ -71,35 +72,6 @@ func quoted(b *strings.Builder, s string, quote byte) (used int, ok bool) {
 		}
 	}
 	return len(s), false
-}
-
-func unescape(c byte) byte {
-	switch c {
-	case 'n':
-		return '\n'
-	case 'r':
-		return '\r'
-	case 't':
-		return '\t'
-	case 'b':
-		return '\b'
-	case 'a':
-		return '\a'
-	}
-	return c
-}
-
-func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
-
-func isHex(c byte) bool {
-	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f'
-}
-
-func unhex(c byte) byte {
-	if c <= '9' {
-		return c - '0'
-	}
-	return (c | 0x20) - 'a' + 10
 }
 
 // Quote spells a word so that SplitArgs reads it back, with quotes only where they are needed.

@@ -294,8 +294,8 @@ func (l *loader) warn(at Fault, name, reason string) {
 // warnCombinations tells of directives that have no effect beside others.
 func (l *loader) warnCombinations() {
 	v := l.values
-	if v.Overflow && v.MaxMemoryPolicy != NoEviction {
-		l.warn(Fault{}, "maxmemory-policy", "no effect with overflow yes: nothing is evicted, cold data stays on disk")
+	if v.Overflow && v.MaxDisk == 0 && v.MaxMemoryPolicy != NoEviction {
+		l.warn(Fault{}, "maxmemory-policy", "evicts nothing with overflow yes and no maxdisk: cold data stays on disk")
 	}
 }
 

@@ -62,9 +62,9 @@ var tlsTable = []Directive{
 		setting: at(tlsAuthKind, func(v *Values) *TLSAuth { return &v.TLS.AuthClients })},
 	{Name: "tls-protocols", Flags: Mutable, Default: `""`, About: "Allowed versions, of TLSv1 TLSv1.1 TLSv1.2 TLSv1.3; empty is 1.2 and 1.3.",
 		setting: at(anyText{checkTLSProtocols}, func(v *Values) *string { return &v.TLS.Protocols })},
-	{Name: "tls-ciphers", Flags: Mutable, Default: `""`, About: "Ciphers for TLS 1.2; empty is the library's choice.",
+	{Name: "tls-ciphers", Flags: Mutable, Default: `""`, About: "Ciphers for TLS 1.2, OpenSSL's names; empty is the library's choice.",
 		setting: at(anyText{}, func(v *Values) *string { return &v.TLS.Ciphers })},
-	{Name: "tls-ciphersuites", Flags: Mutable, Default: `""`, About: "Ciphers for TLS 1.3; empty is the library's choice.",
+	{Name: "tls-ciphersuites", Flags: Mutable, Default: `""`, About: "Ciphers for TLS 1.3: all three or none, since they cannot be chosen.",
 		setting: at(anyText{}, func(v *Values) *string { return &v.TLS.CipherSuites })},
 	{Name: "tls-prefer-server-ciphers", Flags: Mutable, Default: "no", About: "Accepted: the library orders ciphers itself.",
 		setting: at(yesNo{}, func(v *Values) *bool { return &v.TLS.PreferServerCiphers })},
@@ -94,9 +94,9 @@ var dataTable = []Directive{
 	{Name: "overflow", Flags: Mutable, Default: "yes",
 		About:   "yes: what exceeds maxmemory stays on disk. no: maxmemory-policy evicts it.",
 		setting: at(yesNo{}, func(v *Values) *bool { return &v.Overflow })},
-	{Name: "maxdisk", Flags: Mutable, Default: "0", About: "Bytes on disk at which writes get the OOM error; 0 is none.",
+	{Name: "maxdisk", Flags: Mutable, Default: "0", About: "Bytes on disk at which maxmemory-policy evicts, or writes get the OOM error; 0 is none.",
 		setting: at(memory{0, math.MaxInt64}, func(v *Values) *int64 { return &v.MaxDisk })},
-	{Name: "maxmemory-policy", Flags: Mutable, Default: "noeviction", About: "What is evicted when overflow is no.",
+	{Name: "maxmemory-policy", Flags: Mutable, Default: "noeviction", About: "What is evicted when data reaches its bound: maxmemory with overflow no, else maxdisk.",
 		setting: at(policyKind, func(v *Values) *Policy { return &v.MaxMemoryPolicy })},
 	{Name: "maxmemory-samples", Flags: Mutable, Default: "5", About: "Keys compared to choose one to evict.",
 		setting: at(number[int]{1, maxInt, 1}, func(v *Values) *int { return &v.MaxMemorySamples })},
@@ -110,6 +110,23 @@ var dataTable = []Directive{
 		setting: at(yesNo{}, func(v *Values) *bool { return &v.DynamicHZ })},
 	{Name: "active-expire-effort", Flags: Mutable, Default: "1", About: "How hard expired keys are looked for, 1 to 10.",
 		setting: at(number[int]{1, 10, 1}, func(v *Values) *int { return &v.ActiveExpireEffort })},
+}
+
+var encodingTable = []Directive{
+	{Name: "hash-max-listpack-entries", Aliases: []string{"hash-max-ziplist-entries"}, Flags: Mutable, Default: "512",
+		About:   "Fields of a hash that is called a listpack.",
+		setting: at(number[int64]{0, math.MaxInt64, 1}, func(v *Values) *int64 { return &v.HashMaxListpackEntries })},
+	{Name: "hash-max-listpack-value", Aliases: []string{"hash-max-ziplist-value"}, Flags: Mutable, Default: "64",
+		About:   "Longest field or value of a hash that is called a listpack.",
+		setting: at(memory{0, math.MaxInt64}, func(v *Values) *int64 { return &v.HashMaxListpackValue })},
+	{Name: "set-max-intset-entries", Flags: Mutable, Default: "512", About: "Members of a set of integers that is called an intset.",
+		setting: at(number[int64]{0, math.MaxInt64, 1}, func(v *Values) *int64 { return &v.SetMaxIntsetEntries })},
+	{Name: "zset-max-listpack-entries", Aliases: []string{"zset-max-ziplist-entries"}, Flags: Mutable, Default: "128",
+		About:   "Members of a sorted set that is called a listpack.",
+		setting: at(number[int64]{0, math.MaxInt64, 1}, func(v *Values) *int64 { return &v.ZSetMaxListpackEntries })},
+	{Name: "zset-max-listpack-value", Aliases: []string{"zset-max-ziplist-value"}, Flags: Mutable, Default: "64",
+		About:   "Longest member of a sorted set that is called a listpack.",
+		setting: at(memory{0, math.MaxInt64}, func(v *Values) *int64 { return &v.ZSetMaxListpackValue })},
 }
 
 var logTable = []Directive{

@@ -23,13 +23,8 @@ var inertTable = []struct {
 	rows   []inertRow
 }{
 	{"thresholds of the data's form are fixed in Larder", []inertRow{
-		{"hash-max-listpack-entries", "512", Mutable, size, []string{"hash-max-ziplist-entries"}},
-		{"hash-max-listpack-value", "64", Mutable, byteCount, []string{"hash-max-ziplist-value"}},
 		{"list-max-listpack-size", "-2", Mutable, signed, []string{"list-max-ziplist-size"}},
 		{"list-compress-depth", "0", Mutable, count, nil},
-		{"set-max-intset-entries", "512", Mutable, size, nil},
-		{"zset-max-listpack-entries", "128", Mutable, size, []string{"zset-max-ziplist-entries"}},
-		{"zset-max-listpack-value", "64", Mutable, byteCount, []string{"zset-max-ziplist-value"}},
 		{"hll-sparse-max-bytes", "3000", Mutable, byteCount, nil},
 		{"stream-node-max-bytes", "4096", Mutable, byteCount, nil},
 		{"stream-node-max-entries", "100", Mutable, size, nil},
@@ -107,7 +102,7 @@ var inertTable = []struct {
 		{"acllog-max-len", "128", Mutable, size, nil},
 		{"acl-pubsub-default", "resetchannels", Mutable, text(words("allchannels", "resetchannels")), nil},
 	}},
-	{"Larder does not measure this", []inertRow{
+	{"histograms of commands are always kept, and INFO has no percentiles", []inertRow{
 		{"latency-tracking", "yes", Mutable, bools, nil},
 		{"latency-tracking-info-percentiles", "50 99 99.9", Mutable, text(textList{checkPercentiles}), nil},
 	}},

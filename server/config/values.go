@@ -46,6 +46,13 @@ type Values struct {
 	DynamicHZ          bool
 	ActiveExpireEffort int
 
+	// What OBJECT ENCODING says.
+	HashMaxListpackEntries int64
+	HashMaxListpackValue   int64 // bytes
+	SetMaxIntsetEntries    int64
+	ZSetMaxListpackEntries int64
+	ZSetMaxListpackValue   int64 // bytes
+
 	// Log and checkpoints.
 	AppendFsync             Fsync
 	AppendOnly              bool // always true

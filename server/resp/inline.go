@@ -1,6 +1,10 @@
 package resp
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/larder-db/larder/server/escapes"
+)
 
 // inline reads a command that is one line of words.
 func (p *Parser) inline(lim *Limits) (ok bool, err error) {
@@ -37,7 +41,7 @@ func (p *Parser) inline(lim *Limits) (ok bool, err error) {
 func splitWords(argv [][]byte, line []byte) (words [][]byte, ok bool) {
 	r := 0
 	for {
-		for r < len(line) && isSpace(line[r]) {
+		for r < len(line) && escapes.IsSpace(line[r]) {
 			r++
 		}
 		if r == len(line) {
@@ -68,16 +72,14 @@ func splitWords(argv [][]byte, line []byte) (words [][]byte, ok bool) {
 func unquote(line []byte, r, w int, quote byte) (nextR, nextW int, ok bool) {
 	for r < len(line) {
 		c := line[r]
+		escaped, n := escapes.Read(line[r:])
 		switch {
 		case c == quote:
 			r++
-			return r, w, r == len(line) || isSpace(line[r])
-		case c == '\\' && quote == '"' && r+3 < len(line) && line[r+1] == 'x' && isHex(line[r+2]) && isHex(line[r+3]):
-			c = hexValue(line[r+2])<<4 | hexValue(line[r+3])
-			r += 4
-		case c == '\\' && quote == '"' && r+1 < len(line):
-			c = unescape(line[r+1])
-			r += 2
+			return r, w, r == len(line) || escapes.IsSpace(line[r])
+		case n > 0 && quote == '"':
+			c = escaped
+			r += n
 		case c == '\\' && quote == '\'' && r+1 < len(line) && line[r+1] == '\'':
 			c = '\''
 			r += 2
@@ -88,38 +90,4 @@ func unquote(line []byte, r, w int, quote byte) (nextR, nextW int, ok bool) {
 		w++
 	}
 	return r, w, false
-}
-
-func unescape(c byte) byte {
-	switch c {
-	case 'n':
-		return '\n'
-	case 'r':
-		return '\r'
-	case 't':
-		return '\t'
-	case 'b':
-		return '\b'
-	case 'a':
-		return '\a'
-	}
-	return c
-}
-
-func isSpace(c byte) bool {
-	return c == ' ' || c >= '\t' && c <= '\r'
-}
-
-func isHex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
-}
-
-func hexValue(c byte) byte {
-	switch {
-	case c <= '9':
-		return c - '0'
-	case c <= 'F':
-		return c - 'A' + 10
-	}
-	return c - 'a' + 10
 }

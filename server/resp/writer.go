@@ -131,6 +131,21 @@ func (w *Writer) Map(n int) {
 	w.aggregate('%', n)
 }
 
+// Pairs implements reply.Writer.
+func (w *Writer) Pairs(n int) {
+	if !w.RESP3 {
+		n *= 2
+	}
+	w.Array(n)
+}
+
+// Pair implements reply.Writer.
+func (w *Writer) Pair() {
+	if w.RESP3 {
+		w.Array(2)
+	}
+}
+
 // Set implements reply.Writer.
 func (w *Writer) Set(n int) { w.aggregate('~', n) }
 

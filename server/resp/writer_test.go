@@ -24,6 +24,7 @@ func TestWriterForms(t *testing.T) {
 		{"true", func(w *Writer) { w.Bool(true) }, ":1\r\n", "#t\r\n"},
 		{"false", func(w *Writer) { w.Bool(false) }, ":0\r\n", "#f\r\n"},
 		{"map", func(w *Writer) { w.Map(12) }, "*24\r\n", "%12\r\n"},
+		{"pairs", func(w *Writer) { w.Pairs(2); w.Pair() }, "*4\r\n", "*2\r\n*2\r\n"},
 		{"set", func(w *Writer) { w.Set(2) }, "*2\r\n", "~2\r\n"},
 		{"push", func(w *Writer) { w.Push(2) }, "*2\r\n", ">2\r\n"},
 		{"verbatim", func(w *Writer) { w.Verbatim("txt", "hi") }, "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n"},

@@ -23,6 +23,8 @@ type Home interface {
 	NewCollection() uint64
 	// AddNode makes a node of n zero bytes under an unused number.
 	AddNode(id uint32, n int) []byte
+	// HasNode says whether there is a node of that number.
+	HasNode(id uint32) bool
 	// RemoveNode removes one.
 	RemoveNode(id uint32)
 

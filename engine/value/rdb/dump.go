@@ -32,8 +32,8 @@ func AppendDump(dst []byte, o Object) ([]byte, error) {
 	return binary.LittleEndian.AppendUint64(dst, checksum(dst[from:])), nil
 }
 
-// ParseDump reads a payload as DUMP gives it. The object may alias the payload. Bytes between the object and the
-// footer are ignored, as in Redis. Errors wrap ErrFooter or ErrFormat.
+// ParseDump reads a payload as DUMP gives it. The object may alias the payload, and its sequences read it. Bytes between
+// the object and the footer are ignored, as in Redis. Errors wrap ErrFooter or ErrFormat.
 func ParseDump(payload []byte) (Object, error) {
 	if len(payload) < footer {
 		return Object{}, fmt.Errorf("%w: %d bytes", ErrFooter, len(payload))
@@ -45,7 +45,7 @@ func ParseDump(payload []byte) (Object, error) {
 	if checksum(payload[:len(payload)-8]) != binary.LittleEndian.Uint64(foot[2:]) {
 		return Object{}, ErrFooter
 	}
-	r := reader{body}
+	r := reader{b: body}
 	typ, err := r.take(1)
 	if err != nil {
 		return Object{}, err

@@ -17,7 +17,10 @@ const (
 )
 
 // reader takes an object apart, front to back. What it returns aliases its bytes where it can.
-type reader struct{ b []byte }
+type reader struct {
+	b        []byte
+	unpacked uint64 // bytes that compressed strings have unpacked to so far
+}
 
 // take splits off the next n bytes.
 func (r *reader) take(n uint64) ([]byte, error) {

@@ -18,13 +18,19 @@
 // A string is a length and its bytes, or a special form: x = 0, 1, 2 is an integer of 8, 16 or 32 bits, little-endian,
 // that stands for its decimal digits; x = 3 is the compressed length, the length, and LZF-compressed bytes.
 //
-// Invariant: nothing is allocated on the word of a length. What a length announces must be there in the payload, and
-// a compressed string is measured before it is unpacked.
+// Collections are a count and that many strings (a hash: pairs of them; a sorted set: a string and a score), or packed
+// into one string or several, in the layouts that packed.go lists. All that Redis 2.6 to 7.2 wrote is read; what is
+// written is what Redis 7.0 would write of the same content, but for collections that it would pack.
+//
+// Invariants: nothing is allocated on the word of a length. What a length announces must be there in the payload, and
+// a compressed string is measured before it is unpacked. An object is read to its end and found to be sound before a
+// first element of it is given out; then its elements are read again, one at a time, so that it is never in memory as
+// a whole.
 package rdb
 
 import (
 	"errors"
-	"fmt"
+	"iter"
 
 	"github.com/larder-db/larder/engine/value"
 )
@@ -37,6 +43,8 @@ const (
 
 	// MaxString is the longest string read, in bytes: the longest that Redis holds by default.
 	MaxString = 512 << 20
+	// maxUnpacked is how many bytes the compressed strings of one payload may unpack to together.
+	maxUnpacked = 2 * MaxString
 )
 
 var (
@@ -48,41 +56,33 @@ var (
 	ErrKind = errors.New("kind of value cannot be serialized")
 )
 
-// The object types.
+// The object types, by their numbers in RDB files.
 const (
-	typeString = 0
+	typeString        = 0
+	typeList          = 1
+	typeSet           = 2
+	typeZSetText      = 3 // scores in decimal digits
+	typeHash          = 4
+	typeZSet          = 5 // scores in binary
+	typeHashZipmap    = 9
+	typeListZiplist   = 10
+	typeIntset        = 11
+	typeZSetZiplist   = 12
+	typeHashZiplist   = 13
+	typeListZiplists  = 14
+	typeHashListpack  = 16
+	typeZSetListpack  = 17
+	typeListListpacks = 18
+	typeSetListpack   = 20
 )
 
-// Object is a value outside of the key space.
+// Object is a value outside of the key space. What the sequences yield is valid until they yield again.
 type Object struct {
 	Kind   value.Kind
 	String []byte // the bytes of a string
-}
 
-// objectType is the type under which o is written.
-func objectType(o Object) (byte, error) {
-	if o.Kind != value.String {
-		return 0, fmt.Errorf("%w: %s", ErrKind, o.Kind)
-	}
-	return typeString, nil
-}
-
-// AppendObject appends o to dst without its type: what Redis counts as an object's serialized length.
-func AppendObject(dst []byte, o Object) ([]byte, error) {
-	if _, err := objectType(o); err != nil {
-		return dst, err
-	}
-	return appendString(dst, o.String), nil
-}
-
-// object reads one object of the given type.
-func (r *reader) object(typ byte) (Object, error) {
-	if typ != typeString {
-		return Object{}, fmt.Errorf("%w: object type %d", ErrFormat, typ)
-	}
-	s, err := r.str()
-	if err != nil {
-		return Object{}, err
-	}
-	return Object{Kind: value.String, String: s}, nil
+	Len      int                        // number of a collection's elements, fields or members; at least 1
+	Elements iter.Seq[[]byte]           // of a list or a set
+	Fields   iter.Seq2[[]byte, []byte]  // of a hash
+	Scores   iter.Seq2[[]byte, float64] // of a sorted set
 }

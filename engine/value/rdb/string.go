@@ -110,6 +110,9 @@ func (r *reader) compressed() ([]byte, error) {
 	if n > MaxString {
 		return nil, fmt.Errorf("%w: a string of %d bytes", ErrFormat, n)
 	}
+	if r.unpacked += n; r.unpacked > maxUnpacked {
+		return nil, fmt.Errorf("%w: it unpacks to more than %d bytes", ErrFormat, maxUnpacked)
+	}
 	if got, ok := unpackedLen(packed, int(n)); !ok || got != int(n) {
 		return nil, fmt.Errorf("%w: a compressed string does not unpack to %d bytes", ErrFormat, n)
 	}

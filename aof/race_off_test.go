@@ -1,6 +1,0 @@
-//go:build !race
-
-package aof
-
-// raceEnabled: the race detector makes everything slower, and pools forget at random.
-const raceEnabled = false

@@ -1,0 +1,551 @@
+package collection
+
+import (
+	"slices"
+
+	"github.com/larder-db/larder/engine/value"
+)
+
+// tree is one run of a large collection: leaves in order, under pages that know how many elements stand below each child
+// (a B+ tree). It changes path by path; nothing in it is in proportion to the whole.
+type tree struct {
+	*core
+	run   int
+	shape shape
+}
+
+// place is an element's place: the pages on the way down with the child taken in each, the leaf, and the place in it.
+type place struct {
+	pages [maxHeight]step
+	depth int
+	leaf  uint32
+	chunk chunk // the leaf's, as of the search: good until a change
+	at    int
+	ok    bool // false: a node could not be had, and nothing may be done there
+}
+
+type step struct {
+	id uint32
+	at int
+}
+
+func (pl *place) push(id uint32, at int) {
+	pl.pages[pl.depth] = step{id, at}
+	pl.depth++
+}
+
+// leafOf is a leaf's chunk; nil if it cannot be had.
+func (t *tree) leafOf(id uint32) chunk {
+	b := t.home.Node(id)
+	if b == nil || b[0] != leafLevel {
+		return nil
+	}
+	return chunk(b[1:])
+}
+
+// pageOf is a page; nil if it cannot be had.
+func (t *tree) pageOf(id uint32) page {
+	b := t.home.Node(id)
+	if b == nil || b[0] == leafLevel {
+		return nil
+	}
+	return page(b)
+}
+
+// seek finds the first element that is not before the probe, or the place behind its leaf's last; found says that it is
+// the probe's own.
+func (t *tree) seek(q *probe) (pl place, found bool) {
+	id := t.root.roots[t.run]
+	for h := t.root.heights[t.run]; h > 1; h-- {
+		p := t.pageOf(id)
+		if p == nil {
+			return pl, false
+		}
+		i := p.find(q)
+		pl.push(id, i)
+		id = p.id(i)
+	}
+	leaf := t.leafOf(id)
+	if leaf == nil {
+		return pl, false
+	}
+	pl.leaf, pl.chunk, pl.ok = id, leaf, true
+	pl.at, found = t.search(leaf, q)
+	return pl, found
+}
+
+// search is seek within a leaf. Hashes are spread evenly, so most steps guess where the probe's would stand, and then go
+// on by halves.
+func (t *tree) search(leaf chunk, q *probe) (at int, found bool) {
+	low, high := 0, leaf.count()
+	if t.shape != scored && high > 8 {
+		low, high = t.narrow(leaf, q)
+	}
+	for low < high {
+		mid := int(uint(low+high) / 2)
+		switch o := t.compare(t.shape, leaf.elem(mid), q); {
+		case o < 0:
+			low = mid + 1
+		case o > 0:
+			high = mid
+		default:
+			return mid, true
+		}
+	}
+	return low, false
+}
+
+// narrow returns bounds, mostly close ones, between which the probe's place in a leaf is.
+func (t *tree) narrow(leaf chunk, q *probe) (low, high int) {
+	high = leaf.count()
+	first, last := t.majorOf(t.shape, leaf.elem(0)), t.majorOf(t.shape, leaf.elem(high-1))
+	if q.major <= first || q.major >= last {
+		return low, high
+	}
+	guess := int(float64(q.major-first) / float64(last-first) * float64(high-1))
+	const close = 3
+	if from := guess - close; from > 0 {
+		if t.majorOf(t.shape, leaf.elem(from)) < q.major {
+			low = from + 1
+		} else {
+			return low, from + 1
+		}
+	}
+	if to := guess + close; to < high && t.majorOf(t.shape, leaf.elem(to)) > q.major {
+		high = to
+	}
+	return low, high
+}
+
+// seekPlace finds the i-th element, or with i the number of all the place behind the last.
+func (t *tree) seekPlace(i int) (pl place) {
+	id := t.root.roots[t.run]
+	for h := t.root.heights[t.run]; h > 1; h-- {
+		p := t.pageOf(id)
+		if p == nil {
+			return pl
+		}
+		child, rest := p.findPlace(i)
+		pl.push(id, child)
+		id, i = p.id(child), rest
+	}
+	leaf := t.leafOf(id)
+	if leaf == nil {
+		return pl
+	}
+	pl.leaf, pl.chunk, pl.at, pl.ok = id, leaf, min(i, leaf.count()), true
+	return pl
+}
+
+// rank is how many elements come before a place.
+func (t *tree) rank(pl *place) int {
+	n := pl.at
+	for _, s := range pl.pages[:pl.depth] {
+		p := t.pageOf(s.id)
+		if p == nil {
+			return 0
+		}
+		n += p.before(s.at)
+	}
+	return n
+}
+
+// elem is the element at a place, which nothing has changed since it was found; nil behind a leaf's last.
+func (pl *place) elem() []byte {
+	if !pl.ok || pl.at >= pl.chunk.count() {
+		return nil
+	}
+	return pl.chunk.elem(pl.at)
+}
+
+// nextLeaf moves to the beginning of the next leaf; false at the end, or if it cannot be had.
+func (t *tree) nextLeaf(pl *place) bool { return t.sideways(pl, 1) }
+
+func (t *tree) sideways(pl *place, d int) bool {
+	depth := pl.depth
+	for ; depth > 0; depth-- {
+		s := pl.pages[depth-1]
+		p := t.pageOf(s.id)
+		if p == nil {
+			return false
+		}
+		if i := s.at + d; i >= 0 && i < p.children() {
+			break
+		}
+	}
+	if depth == 0 {
+		return false
+	}
+	pages := pl.depth
+	pl.pages[depth-1].at += d
+	pl.depth = depth
+	p := t.pageOf(pl.pages[depth-1].id)
+	id := p.id(pl.pages[depth-1].at)
+	for pl.depth < pages {
+		if p = t.pageOf(id); p == nil {
+			return false
+		}
+		i := 0
+		if d < 0 {
+			i = p.children() - 1
+		}
+		pl.push(id, i)
+		id = p.id(i)
+	}
+	leaf := t.leafOf(id)
+	if leaf == nil {
+		return false
+	}
+	pl.leaf, pl.at = id, 0
+	if d < 0 {
+		pl.at = leaf.count() - 1
+	}
+	return true
+}
+
+// bump adds d to the counts on the way down to a place, of the first depth pages.
+func (t *tree) bump(pl *place, depth, d int) {
+	for _, s := range pl.pages[:depth] {
+		p := t.pageOf(s.id)
+		if p == nil {
+			return
+		}
+		page(t.home.ResizeNode(s.id, len(p))).addCount(s.at, d)
+	}
+}
+
+// insert puts an element at a place.
+func (t *tree) insert(pl *place, e []byte) {
+	leaf := t.leafOf(pl.leaf)
+	if leaf == nil {
+		return
+	}
+	old := len(leaf)
+	n := old + chunkRoom(len(e))
+	if leaf.count() == 0 || 1+n <= leafMax && len(e) < bigElement {
+		b := t.resizeNode(pl.leaf, 1+old, 1+n)
+		chunk(b[1:]).insert(old, pl.at, e)
+		t.bump(pl, pl.depth, 1)
+		return
+	}
+	elems := leaf.copies()
+	elems = slices.Insert(elems, pl.at, e)
+	t.spread(pl, elems, 1)
+}
+
+// replace puts an element in the place of the one that is there.
+func (t *tree) replace(pl *place, e []byte) {
+	leaf := t.leafOf(pl.leaf)
+	if leaf == nil {
+		return
+	}
+	old := len(leaf)
+	n := old + len(e) - len(leaf.elem(pl.at))
+	if leaf.count() > 1 && (1+n > leafMax || len(e) >= bigElement) {
+		elems := leaf.copies()
+		elems[pl.at] = e
+		t.spread(pl, elems, 0)
+		return
+	}
+	b := t.resizeNode(pl.leaf, 1+old, 1+max(old, n))
+	chunk(b[1:]).replace(old, pl.at, e)
+	if n < old {
+		t.resizeNode(pl.leaf, 1+old, 1+n)
+	}
+}
+
+// child is a node that is to be entered into a page.
+type child struct {
+	id    uint32
+	count int
+	low   bound
+}
+
+// spread writes the elements of the leaf at a place, of which one is new, to that leaf and new ones behind it. d is by
+// how many they have become more.
+func (t *tree) spread(pl *place, elems [][]byte, d int) {
+	cuts := t.cuts(pl, elems)
+	first := elems[:cuts[0]]
+	added := make([]child, 0, 2)
+	for i, from := range cuts {
+		to := len(elems)
+		if i+1 < len(cuts) {
+			to = cuts[i+1]
+		}
+		part := elems[from:to]
+		id, b := t.newNode(1 + packedSize(part))
+		b[0] = leafLevel
+		pack(chunk(b[1:]), part)
+		added = append(added, child{id, len(part), t.boundBetween(t.shape, elems[from-1], elems[from])})
+	}
+	old := t.leafOf(pl.leaf)
+	if old == nil {
+		return
+	}
+	b := t.resizeNode(pl.leaf, 1+len(old), 1+packedSize(first))
+	b[0] = leafLevel
+	pack(chunk(b[1:]), first)
+	t.addChildren(pl, pl.depth-1, pl.leaf, len(first), added, d)
+}
+
+// cuts says where the elements of a leaf that is too full are cut, from 1 on: a big one stands alone; at the ends of the
+// run, where lists and rising keys grow, the new one; else the halves are about equal.
+func (t *tree) cuts(pl *place, elems [][]byte) []int {
+	n := len(elems)
+	if len(elems[pl.at]) >= bigElement {
+		var cuts []int
+		if pl.at > 0 {
+			cuts = append(cuts, pl.at)
+		}
+		if pl.at+1 < n {
+			cuts = append(cuts, pl.at+1)
+		}
+		return cuts
+	}
+	if pl.at == n-1 && t.atEdge(pl, 1) {
+		return []int{n - 1}
+	}
+	if pl.at == 0 && t.atEdge(pl, -1) {
+		return []int{1}
+	}
+	half, sum := packedSize(elems)/2, 0
+	for i, e := range elems[:n-1] {
+		if sum += chunkRoom(len(e)); sum >= half && i > 0 {
+			return []int{i}
+		}
+	}
+	return []int{n - 1}
+}
+
+// atEdge says whether a place's leaf is the run's last (d is 1) or first (-1).
+func (t *tree) atEdge(pl *place, d int) bool {
+	for _, s := range pl.pages[:pl.depth] {
+		p := t.pageOf(s.id)
+		if p == nil || d > 0 && s.at != p.children()-1 || d < 0 && s.at != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func packedSize(elems [][]byte) int {
+	n := chunkHeader
+	for _, e := range elems {
+		n += chunkRoom(len(e))
+	}
+	return n
+}
+
+// pack writes a chunk.
+func pack(dst chunk, elems [][]byte) {
+	dst.setCount(len(elems))
+	at, data := 0, chunkHeader+startSize*len(elems)
+	for i, e := range elems {
+		dst.setStart(i, at)
+		at += copy(dst[data+at:], e)
+	}
+}
+
+// addChildren enters new nodes behind the child on the way to a place, in the page at depth; the child itself, whose node
+// is id, has count elements from now on. Above, counts grow by d.
+func (t *tree) addChildren(pl *place, depth int, id uint32, count int, added []child, d int) {
+	if depth < 0 {
+		t.newRoot(id, count, added)
+		return
+	}
+	s := pl.pages[depth]
+	old := t.pageOf(s.id)
+	if old == nil {
+		return
+	}
+	p, oldLen := old.open(), len(old)
+	p.counts[s.at] = count
+	for i, c := range added {
+		p.insert(s.at+1+i, c.id, c.count, c.low)
+	}
+	if p.size() <= pageMax || len(p.ids) < 4 {
+		p.write(page(t.resizeNode(s.id, oldLen, p.size())))
+		t.bump(pl, depth, d)
+		return
+	}
+	upper := p.split()
+	low := upper.bounds[0]
+	upper.bounds[0] = bound{}
+	upperID, b := t.newNode(upper.size())
+	upper.write(page(b))
+	p.write(page(t.resizeNode(s.id, oldLen, p.size())))
+	t.addChildren(pl, depth-1, s.id, p.total(), []child{{upperID, upper.total(), low}}, d)
+}
+
+// newRoot puts a page above what has been the root until now.
+func (t *tree) newRoot(id uint32, count int, added []child) {
+	p := &openPage{level: int(t.root.heights[t.run])}
+	p.insert(0, id, count, bound{})
+	for i, c := range added {
+		p.insert(1+i, c.id, c.count, c.low)
+	}
+	root, b := t.newNode(p.size())
+	p.write(page(b))
+	t.root.roots[t.run] = root
+	t.root.heights[t.run]++
+}
+
+// remove takes up to n elements out, from a place on within its leaf, and returns how many that were. Not all of the run
+// may go: that is the whole collection's end.
+func (t *tree) remove(pl *place, n int) int {
+	leaf := t.leafOf(pl.leaf)
+	if leaf == nil {
+		return n
+	}
+	have, old := leaf.count(), len(leaf)
+	n = min(n, have-pl.at)
+	if n == have {
+		t.removeNode(pl.leaf, 1+old)
+		t.dropChild(pl, pl.depth-1, n)
+		return n
+	}
+	b := t.home.ResizeNode(pl.leaf, 1+old)
+	size := chunk(b[1:]).remove(pl.at, pl.at+n)
+	t.resizeNode(pl.leaf, 1+old, 1+size)
+	t.bump(pl, pl.depth, -n)
+	if 1+size < leafMax/4 {
+		t.merge(pl)
+	}
+	return n
+}
+
+// dropChild takes the child on the way to a place, which had n elements, out of the page at depth.
+func (t *tree) dropChild(pl *place, depth, n int) {
+	if depth < 0 {
+		return
+	}
+	s := pl.pages[depth]
+	old := t.pageOf(s.id)
+	if old == nil {
+		return
+	}
+	if old.children() == 1 {
+		t.removeNode(s.id, len(old))
+		t.dropChild(pl, depth-1, n)
+		return
+	}
+	p, oldLen := old.open(), len(old)
+	p.remove(s.at)
+	p.bounds[0] = bound{}
+	p.write(page(t.resizeNode(s.id, oldLen, p.size())))
+	t.bump(pl, depth, -n)
+	t.lower()
+}
+
+// lower takes pages with one child off the top.
+func (t *tree) lower() {
+	for t.root.heights[t.run] > 1 {
+		id := t.root.roots[t.run]
+		p := t.pageOf(id)
+		if p == nil || p.children() > 1 {
+			return
+		}
+		t.root.roots[t.run] = p.id(0)
+		t.root.heights[t.run]--
+		t.removeNode(id, len(p))
+	}
+}
+
+// merge joins the leaf at a place, which has become small, with a neighbour under the same page if both fit well into one.
+func (t *tree) merge(pl *place) {
+	if pl.depth == 0 {
+		return
+	}
+	s := pl.pages[pl.depth-1]
+	p := t.pageOf(s.id)
+	if p == nil || p.children() == 1 {
+		return
+	}
+	at := s.at
+	if at == p.children()-1 {
+		at--
+	}
+	leftID, rightID := p.id(at), p.id(at+1)
+	left, right := t.leafOf(leftID), t.leafOf(rightID)
+	if left == nil || right == nil {
+		return
+	}
+	size := len(left) + len(right) - chunkHeader
+	if 1+size > leafMax*3/4 {
+		return
+	}
+	moved := slices.Clone(right)
+	old := len(left)
+	b := t.resizeNode(leftID, 1+old, 1+size)
+	chunk(b[1:]).join(old, moved)
+	t.removeNode(rightID, 1+len(moved))
+	if p = t.pageOf(s.id); p == nil {
+		return
+	}
+	o, oldLen := p.open(), len(p)
+	o.counts[at] += o.counts[at+1]
+	o.remove(at + 1)
+	o.write(page(t.resizeNode(s.id, oldLen, o.size())))
+	t.lower()
+}
+
+// walk calls visit for the elements from a place on, forward (d is 1) or backward (-1), until it returns false.
+func (t *tree) walk(pl place, d int, visit func(e []byte) bool) {
+	if !pl.ok {
+		return
+	}
+	for {
+		leaf := t.leafOf(pl.leaf)
+		if leaf == nil {
+			return
+		}
+		for n := leaf.count(); pl.at >= 0 && pl.at < n; pl.at += d {
+			if !visit(leaf.elem(pl.at)) {
+				return
+			}
+		}
+		if !t.sideways(&pl, d) {
+			return
+		}
+	}
+}
+
+// push puts an element behind all others.
+func (t *tree) push(e []byte) {
+	pl := t.seekPlace(t.root.count)
+	if pl.ok {
+		t.insert(&pl, e)
+	}
+}
+
+// CopyLarge makes destination, where nothing is, the home of a copy of the large collection in source. Nodes keep their
+// numbers under the copy's own.
+func CopyLarge(source, destination Home) {
+	b, _ := source.Root()
+	r := readRoot(b)
+	r.collection = destination.NewCollection()
+	r.write(destination.ResizeRoot(rootSize, value.Large))
+	if r.heights[0] == 0 {
+		copyPieces(source, destination, r.count)
+		return
+	}
+	for run, height := range r.heights {
+		if height > 0 {
+			copyNode(source, destination, r.roots[run])
+		}
+	}
+}
+
+func copyNode(source, destination Home, id uint32) {
+	node := slices.Clone(source.Node(id))
+	if node == nil {
+		return
+	}
+	copy(destination.AddNode(id, len(node)), node)
+	if node[0] == leafLevel || node[0] == pieceLevel {
+		return
+	}
+	for i := range page(node).children() {
+		copyNode(source, destination, page(node).id(i))
+	}
+}

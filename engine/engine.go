@@ -46,6 +46,8 @@ type Engine struct {
 	saved   workCounter // of that, what the last checkpoint contains
 	tx      keyspace.Tx // Apply's, reused
 	args    [][]byte    // likewise
+	next    []upcoming  // likewise
+	ahead   keyspace.Ahead
 	declare declared
 }
 
@@ -176,39 +178,76 @@ func (e *Engine) applyLocked(index, term uint64, h Header, rest []byte, b *Batch
 // mixSeed joins an entry's seed and its index, so that a repeated seed does not repeat what is drawn.
 func mixSeed(seed, index uint64) uint64 { return seed ^ index*0xd6e8feb86659fd93 }
 
+// upcoming is a command that is about to run.
+type upcoming struct {
+	row  *command.Command
+	db   int
+	args [][]byte
+	mode keyspace.Mode
+}
+
 // replay runs an entry whose proposer is not here.
 func (e *Engine) replay(rest []byte) (err error) {
 	for len(rest) > 0 {
-		var db int
-		if db, e.args, rest, err = NextCommand(rest, e.args[:0]); err != nil {
-			return err
+		e.next, e.args = e.next[:0], e.args[:0]
+		for len(rest) > 0 && len(e.next) < keyspace.Window {
+			c := upcoming{mode: keyspace.Writing}
+			if rest, err = e.decode(&c, rest); err != nil {
+				return err
+			}
+			if c.row = command.Lookup(c.args[0]); c.row == nil {
+				return fmt.Errorf("%w: it holds the unknown command %q", ErrFeatureLevel, c.args[0])
+			}
+			e.comes(c)
 		}
-		row := command.Lookup(e.args[0])
-		if row == nil {
-			return fmt.Errorf("%w: it holds the unknown command %q", ErrFeatureLevel, e.args[0])
-		}
-		if err := e.do(row, db, e.args, keyspace.Writing, reply.Discard); err != nil {
-			return err
+		e.ahead.Approach(e.keys)
+		for i := range e.next {
+			if err := e.do(&e.next[i], reply.Discard); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// decode splits the first command off the commands' bytes; its arguments stand in e.args.
+func (e *Engine) decode(c *upcoming, b []byte) (rest []byte, err error) {
+	from := len(e.args)
+	c.db, e.args, rest, err = NextCommand(b, e.args)
+	c.args = e.args[from:len(e.args):len(e.args)]
+	return rest, err
+}
+
+// comes puts a command into the window of those that run next.
+func (e *Engine) comes(c upcoming) {
+	e.next = append(e.next, c)
+	if c.db < keyspace.Databases && len(c.args) > 1 && c.row.FirstKey() == 1 {
+		e.ahead.Add(e.keys, c.db, c.args[1])
+	}
+}
+
 // run runs an entry with its batch: the commands of the log and the reads between them.
 func (e *Engine) run(rest []byte, b *Batch) (err error) {
-	for i := range b.calls {
-		c := &b.calls[i]
-		args, db, mode := c.Args, c.DB, keyspace.Riding
-		if !c.Local {
-			if db, e.args, rest, err = NextCommand(rest, e.args[:0]); err != nil {
+	for i := 0; i < len(b.calls); {
+		e.next, e.args = e.next[:0], e.args[:0]
+		for _, c := range b.calls[i:min(i+keyspace.Window, len(b.calls))] {
+			u := upcoming{row: c.Row, db: c.DB, args: c.Args, mode: keyspace.Riding}
+			if !c.Local {
+				u.mode = keyspace.Writing
+				if rest, err = e.decode(&u, rest); err != nil {
+					return err
+				}
+			}
+			e.comes(u)
+		}
+		e.ahead.Approach(e.keys)
+		for j := range e.next {
+			err = e.do(&e.next[j], b.Replies.Begin(i))
+			b.Replies.End(i)
+			if err != nil {
 				return err
 			}
-			args, mode = e.args, keyspace.Writing
-		}
-		err = e.do(c.Row, db, args, mode, b.Replies.Begin(i))
-		b.Replies.End(i)
-		if err != nil {
-			return err
+			i++
 		}
 	}
 	if len(rest) > 0 {
@@ -217,21 +256,21 @@ func (e *Engine) run(rest []byte, b *Batch) (err error) {
 	return nil
 }
 
-func (e *Engine) do(row *command.Command, db int, args [][]byte, mode keyspace.Mode, w reply.Writer) error {
-	row = row.Resolve(args)
-	if db >= keyspace.Databases || !row.ArityOK(len(args)) || row.Do == nil {
-		return fmt.Errorf("%w: %s with %d arguments on data base %d", ErrEntry, row.Name, len(args), db)
+func (e *Engine) do(c *upcoming, w reply.Writer) error {
+	row := c.row.Resolve(c.args)
+	if c.db >= keyspace.Databases || !row.ArityOK(len(c.args)) || row.Do == nil {
+		return fmt.Errorf("%w: %s with %d arguments on data base %d", ErrEntry, row.Name, len(c.args), c.db)
 	}
 	commands := 1
 	if row == command.Exec() {
-		n, err := command.CheckExec(args)
+		n, err := command.CheckExec(c.args)
 		if err != nil {
 			return execError(err)
 		}
 		commands = n
 	}
-	e.tx.Again(mode, db)
-	row.Do(&e.tx, args, w)
+	e.tx.Again(c.mode, c.db)
+	row.Do(&e.tx, c.args, w)
 	e.done.commands.Add(int64(commands))
 	return e.tx.Err()
 }

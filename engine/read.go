@@ -11,6 +11,7 @@ import (
 type Reader struct {
 	engine  *Engine
 	tx      keyspace.Tx
+	ahead   keyspace.Ahead
 	declare declared
 }
 
@@ -23,6 +24,16 @@ func (r *Reader) Begin(now int64, seed uint64) {
 	r.engine.keys.RLock()
 	r.tx.Begin(r.engine.keys, keyspace.Reading, 0, now, seed)
 }
+
+// Expect notes, between Begin and End, that a command will run soon.
+func (r *Reader) Expect(row *command.Command, db int, args [][]byte) {
+	if at := row.FirstKey(); at > 0 && at < len(args) {
+		r.ahead.Add(r.engine.keys, db, args[at])
+	}
+}
+
+// Approach has the memory of the expected commands' keys fetched, for all of them together.
+func (r *Reader) Approach() { r.ahead.Approach(r.engine.keys) }
 
 // SetNoTouch says whether the reads that follow do not count as uses of their keys.
 func (r *Reader) SetNoTouch(on bool) { r.tx.SetNoTouch(on) }

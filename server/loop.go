@@ -23,6 +23,7 @@ type loop struct {
 	free    []*batch
 	flight  int        // batches proposed and not done
 	stalled []*session // sessions that wait for room in a batch
+	run     []taken    // room for the commands that a session takes together
 	paused  []*session // sessions that wait for the end of a pause
 	lane    lane
 	out     resp.Writer // replies of reads and of the server's own commands

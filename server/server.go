@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/server/config"
 	"github.com/larder-db/larder/server/transport"
 )
@@ -221,6 +222,7 @@ func (srv *Server) listen(v *config.Values) error {
 		srv.loops = append(srv.loops, &loop{
 			server: srv, loop: tl, id: i,
 			reader:   srv.node.engine.NewReader(),
+			run:      make([]taken, 0, keyspace.Window),
 			stats:    make([]commandStat, len(srv.table.names)),
 			sessions: map[uint64]*session{},
 			nobody:   &session{server: srv, closed: true},

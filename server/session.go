@@ -40,7 +40,7 @@ type session struct {
 	issued, finished uint64 // calls put into batches, and calls answered
 	held             []held
 	heldBytes        int
-	waiting          [][]byte // a command that was taken from the parser and has to wait
+	waiting          [][][]byte // commands that were taken from the parser and have to wait
 
 	multi   *transaction // since MULTI; nil: there is none
 	watcher *watcher     // since WATCH
@@ -136,7 +136,7 @@ func (s *session) goOn() {
 	if s.conn.Closing() {
 		return
 	}
-	blocked := s.blocked() || s.waiting != nil
+	blocked := s.blocked() || len(s.waiting) > 0
 	if blocked != s.paused {
 		s.paused = blocked
 		if blocked {
@@ -157,33 +157,80 @@ func (s *session) blocked() bool {
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
 
+// take takes commands until there are none, or one has to wait. Reads that follow one another are taken a few at a time,
+// so that what they look up is fetched together; nothing is taken ahead behind a command that may change how the bytes
+// behind it are understood.
 func (s *session) take() {
 	for !s.conn.Closing() && !s.blocked() {
 		if s.playing != nil {
 			s.play()
 			continue
 		}
-		if args := s.waiting; args != nil {
-			s.waiting = nil
-			if !s.execute(args) {
-				s.waiting = args
+		if len(s.waiting) > 0 {
+			args := s.waiting[0]
+			if s.waiting = s.waiting[1:]; len(s.waiting) == 0 {
+				s.waiting = nil
+			}
+			if !s.execute(s.server.table.find(args[0]), args) {
+				s.waiting = slices.Insert(s.waiting, 0, args)
 				return
 			}
 			continue
 		}
-		args, ok, err := s.conn.Parser.Next(&s.limits)
-		if err != nil {
-			s.protocolError(err)
+		run := s.loop.run[:0]
+		for len(run) < cap(run) {
+			args, ok, err := s.conn.Parser.Next(&s.limits)
+			if err != nil && len(run) == 0 {
+				s.protocolError(err)
+				return
+			}
+			if err != nil || !ok { // an error stays, and is met again behind the run
+				break
+			}
+			e := s.server.table.find(args[0])
+			run = append(run, taken{e, args})
+			if e == nil || !e.quick || s.unfinished() > 0 {
+				break
+			}
+		}
+		if len(run) == 0 {
 			return
 		}
-		if !ok {
-			return
+		if len(run) > 1 {
+			s.approach(run)
 		}
-		if !s.execute(args) {
-			s.waiting = cloneArgs(args) // the parser's are gone when Data returns
-			return
+		for i, c := range run {
+			if s.conn.Closing() {
+				return
+			}
+			if s.blocked() || !s.execute(c.entry, c.args) {
+				for _, c := range run[i:] {
+					s.waiting = append(s.waiting, cloneArgs(c.args)) // the parser's are gone when Data returns
+				}
+				return
+			}
 		}
 	}
+}
+
+// taken is a command that was taken from the parser.
+type taken struct {
+	entry *entry // nil: there is none of that name
+	args  [][]byte
+}
+
+// approach has what a run of reads will look up fetched together.
+func (s *session) approach(run []taken) {
+	if s.mustLogIn() || s.multi != nil || !s.server.node.group.CanRead() {
+		return // they will be refused, or queued
+	}
+	s.loop.beginRead()
+	for _, c := range run {
+		if c.entry != nil && c.entry.quick {
+			s.loop.reader.Expect(c.entry.row, s.db, c.args)
+		}
+	}
+	s.loop.reader.Approach()
 }
 
 func (s *session) protocolError(err error) {
@@ -272,9 +319,8 @@ func (s *session) lastActive() time.Time {
 	return s.lastReply
 }
 
-// execute runs one command, or puts it on its way. It returns false if it has to wait and be given again.
-func (s *session) execute(args [][]byte) bool {
-	e := s.server.table.find(args[0])
+// execute runs one command, e in the table, or puts it on its way. It returns false if it has to wait and be given again.
+func (s *session) execute(e *entry, args [][]byte) bool {
 	if e == nil {
 		if isBrowser(args[0]) {
 			s.turnAway()
@@ -572,7 +618,7 @@ func (s *session) detach(e *entry, args [][]byte) {
 			s.reject(e, unreadable)
 		case due:
 			if !s.readBehindExpiry(e, args) {
-				s.waiting = args
+				s.waiting = slices.Insert(s.waiting, 0, args)
 			}
 		default:
 			if w.Errors() > 0 {

@@ -28,8 +28,10 @@ func (s *session) describe(dst []byte) []byte {
 	now := s.loop.loop.Now()
 	unparsed, unread := s.conn.Parser.Buffered(), s.conn.OutputBuffered()
 	waiting := 0
-	for _, a := range s.waiting {
-		waiting += len(a)
+	for _, args := range s.waiting {
+		for _, a := range args {
+			waiting += len(a)
+		}
 	}
 	events, resp := "r", 2
 	if s.conn.ReadingPaused() && !s.busy {

@@ -36,6 +36,8 @@ type entry struct {
 	// looksUp: the command reads one key, and its reply says whether that was there.
 	looksUp bool
 	renamed bool // clients call it by another name than the log
+	// quick: a read that the loop answers at once where it can.
+	quick bool
 }
 
 // commandTable finds commands by name, under their renamed names.
@@ -53,6 +55,7 @@ func newCommandTable(renames func(name string) (string, bool), thresholds func()
 		t.names = append(t.names, name)
 		t.byRow[e.row] = e
 		e.looksUp = looksUp(e.row)
+		e.quick = e.server == nil && !e.container() && e.row.Flags&(command.Write|command.LongRead) == 0
 	}
 	var entered []*entry
 	enter := func(name string, e *entry) {

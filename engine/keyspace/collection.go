@@ -191,7 +191,7 @@ func (h *home) Root() ([]byte, value.Encoding) {
 
 // ResizeRoot implements collection.Home.
 func (h *home) ResizeRoot(n int, enc value.Encoding) []byte {
-	h.tx.changes()
+	h.tx.Touched(h.db, h.key)
 	f := h.tx.ks.front
 	if l, _, _, _ := h.tx.again(h.db, h.key); l != nil {
 		h.slot = l.Slot
@@ -202,7 +202,6 @@ func (h *home) ResizeRoot(n int, enc value.Encoding) []byte {
 		return b
 	}
 	l, _, live := h.find()
-	h.tx.Touched(h.db, h.key)
 	if !live {
 		if err := f.Put(&l, front.Item{Kind: h.kind, Enc: enc, Value: emptyValue}, h.tx.written(&l, false)); err != nil {
 			return h.failed(err, n)
@@ -350,7 +349,7 @@ func (h *home) Node(id uint32) []byte {
 
 // WriteNode implements collection.Home.
 func (h *home) WriteNode(id uint32) []byte {
-	h.tx.changes()
+	h.tx.Touched(h.db, h.key)
 	l, node, live := h.findNode(id)
 	if !live {
 		return h.failed(errNodeGone, nodeRoom)
@@ -367,7 +366,6 @@ const nodeRoom = 8 << 10
 
 // ResizeNode implements collection.Home.
 func (h *home) ResizeNode(id uint32, n int) []byte {
-	h.tx.changes()
 	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {
@@ -415,7 +413,6 @@ func (h *home) HasNode(id uint32) bool {
 
 // RemoveNode implements collection.Home.
 func (h *home) RemoveNode(id uint32) {
-	h.tx.changes()
 	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {

@@ -61,8 +61,11 @@ func (tx *Tx) putLong(l *front.Loc, db int, key []byte, e Entry) {
 // is none.
 func (tx *Tx) Lengthen(db int, key []byte) *collection.String {
 	tx.changes()
-	l, it, _ := tx.find(db, key)
-	e := entryOf(it)
+	l, it, live := tx.find(db, key)
+	var e Entry
+	if live {
+		e = entryOf(it)
+	}
 	if !e.Long() {
 		e.Value = bytes.Clone(e.Value)
 		tx.putLong(&l, db, key, e)
@@ -204,14 +207,14 @@ func (h *home) Drop() {
 // with the same pages again and again.
 type nodeCache struct {
 	moves uint64 // front.Moves as of which the places are good
-	round uint32 // of the places that are good
+	round uint64 // of the places that are good; 0: of none
 	nodes [32]foundNode
 }
 
 type foundNode struct {
 	loc   front.Loc
 	key   [front.NodeKeySize]byte
-	round uint32
+	round uint64
 }
 
 // place is where the cache has a node, or would have it; ok says that it is there.
@@ -294,6 +297,9 @@ func (h *home) Node(id uint32) []byte {
 	if h.tx.nodesRead++; h.tx.nodesRead > readingNodes && h.tx.mode == Reading {
 		h.tx.cold = true // a worker goes on, holding no lock
 		return nil
+	}
+	if h.tx.nodesRead > tryingNodes && h.tx.mode == Trying {
+		panic(trialOver{}) // recovered in try
 	}
 	l, it, live := h.findNode(id)
 	if !live {

@@ -291,8 +291,11 @@ func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
 			ks.front.SetComplete(sp, slot)
 			return nil
 		})
-		if done || err != nil {
-			return err
+		if err != nil { // some record of the slot is damaged: the one key may do
+			return ks.fetchKey(sp, key)
+		}
+		if done {
+			return nil
 		}
 	}
 	return nil

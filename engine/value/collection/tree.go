@@ -46,7 +46,7 @@ func (t *tree) leafOf(id uint32) chunk {
 // pageOf is a page; nil if it cannot be had.
 func (t *tree) pageOf(id uint32) page {
 	b := t.home.Node(id)
-	if b == nil || b[0] == leafLevel {
+	if b == nil || b[0] == leafLevel || b[0] == pieceLevel {
 		return nil
 	}
 	return page(b)
@@ -238,7 +238,7 @@ func (t *tree) insert(pl *place, e []byte) {
 // replace puts an element in the place of the one that is there.
 func (t *tree) replace(pl *place, e []byte) {
 	leaf := t.leafOf(pl.leaf)
-	if leaf == nil {
+	if leaf == nil || pl.at >= leaf.count() {
 		return
 	}
 	old := len(leaf)
@@ -400,7 +400,9 @@ func (t *tree) remove(pl *place, n int) int {
 		return n
 	}
 	have, old := leaf.count(), len(leaf)
-	n = min(n, have-pl.at)
+	if n = min(n, have-pl.at); n <= 0 {
+		return 0 // a page has lied about its leaf
+	}
 	if n == have {
 		t.removeNode(pl.leaf, 1+old)
 		t.dropChild(pl, pl.depth-1, n)

@@ -46,6 +46,8 @@ type Engine struct {
 	saved   workCounter // of that, what the last checkpoint contains
 	tx      keyspace.Tx // Apply's, reused
 	args    [][]byte    // likewise
+	next    []upcoming  // likewise
+	ahead   keyspace.Ahead
 	declare declared
 }
 
@@ -156,6 +158,7 @@ func (e *Engine) Apply(index, term uint64, entry []byte, b *Batch) error {
 func (e *Engine) applyLocked(index, term uint64, h Header, rest []byte, b *Batch) (err error) {
 	now := e.keys.Advance(h.Clock)
 	e.tx.Begin(e.keys, keyspace.Writing, 0, now, mixSeed(h.Seed, index))
+	e.tx.SetTerm(term)
 	if b == nil {
 		err = e.replay(rest)
 	} else {
@@ -175,39 +178,76 @@ func (e *Engine) applyLocked(index, term uint64, h Header, rest []byte, b *Batch
 // mixSeed joins an entry's seed and its index, so that a repeated seed does not repeat what is drawn.
 func mixSeed(seed, index uint64) uint64 { return seed ^ index*0xd6e8feb86659fd93 }
 
+// upcoming is a command that is about to run.
+type upcoming struct {
+	row  *command.Command
+	db   int
+	args [][]byte
+	mode keyspace.Mode
+}
+
 // replay runs an entry whose proposer is not here.
 func (e *Engine) replay(rest []byte) (err error) {
 	for len(rest) > 0 {
-		var db int
-		if db, e.args, rest, err = NextCommand(rest, e.args[:0]); err != nil {
-			return err
+		e.next, e.args = e.next[:0], e.args[:0]
+		for len(rest) > 0 && len(e.next) < keyspace.Window {
+			c := upcoming{mode: keyspace.Writing}
+			if rest, err = e.decode(&c, rest); err != nil {
+				return err
+			}
+			if c.row = command.Lookup(c.args[0]); c.row == nil {
+				return fmt.Errorf("%w: it holds the unknown command %q", ErrFeatureLevel, c.args[0])
+			}
+			e.comes(c)
 		}
-		row := command.Lookup(e.args[0])
-		if row == nil {
-			return fmt.Errorf("%w: it holds the unknown command %q", ErrFeatureLevel, e.args[0])
-		}
-		if err := e.do(row, db, e.args, keyspace.Writing, reply.Discard); err != nil {
-			return err
+		e.ahead.Approach(e.keys)
+		for i := range e.next {
+			if err := e.do(&e.next[i], reply.Discard); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// decode splits the first command off the commands' bytes; its arguments stand in e.args.
+func (e *Engine) decode(c *upcoming, b []byte) (rest []byte, err error) {
+	from := len(e.args)
+	c.db, e.args, rest, err = NextCommand(b, e.args)
+	c.args = e.args[from:len(e.args):len(e.args)]
+	return rest, err
+}
+
+// comes puts a command into the window of those that run next.
+func (e *Engine) comes(c upcoming) {
+	e.next = append(e.next, c)
+	if c.db < keyspace.Databases && len(c.args) > 1 && c.row.FirstKey() == 1 {
+		e.ahead.Add(e.keys, c.db, c.args[1])
+	}
+}
+
 // run runs an entry with its batch: the commands of the log and the reads between them.
 func (e *Engine) run(rest []byte, b *Batch) (err error) {
-	for i := range b.calls {
-		c := &b.calls[i]
-		args, db, mode := c.Args, c.DB, keyspace.Riding
-		if !c.Local {
-			if db, e.args, rest, err = NextCommand(rest, e.args[:0]); err != nil {
+	for i := 0; i < len(b.calls); {
+		e.next, e.args = e.next[:0], e.args[:0]
+		for _, c := range b.calls[i:min(i+keyspace.Window, len(b.calls))] {
+			u := upcoming{row: c.Row, db: c.DB, args: c.Args, mode: keyspace.Riding}
+			if !c.Local {
+				u.mode = keyspace.Writing
+				if rest, err = e.decode(&u, rest); err != nil {
+					return err
+				}
+			}
+			e.comes(u)
+		}
+		e.ahead.Approach(e.keys)
+		for j := range e.next {
+			err = e.do(&e.next[j], b.Replies.Begin(i))
+			b.Replies.End(i)
+			if err != nil {
 				return err
 			}
-			args, mode = e.args, keyspace.Writing
-		}
-		err = e.do(c.Row, db, args, mode, b.Replies.Begin(i))
-		b.Replies.End(i)
-		if err != nil {
-			return err
+			i++
 		}
 	}
 	if len(rest) > 0 {
@@ -216,25 +256,31 @@ func (e *Engine) run(rest []byte, b *Batch) (err error) {
 	return nil
 }
 
-// resolve finds the row of a container's subcommand.
-func resolve(row *command.Command, args [][]byte) *command.Command {
-	if len(row.Sub) > 0 && len(args) > 1 {
-		if sub := row.Subcommand(args[1]); sub != nil {
-			return sub
-		}
+func (e *Engine) do(c *upcoming, w reply.Writer) error {
+	row := c.row.Resolve(c.args)
+	if c.db >= keyspace.Databases || !row.ArityOK(len(c.args)) || row.Do == nil {
+		return fmt.Errorf("%w: %s with %d arguments on data base %d", ErrEntry, row.Name, len(c.args), c.db)
 	}
-	return row
+	commands := 1
+	if row == command.Exec() {
+		n, err := command.CheckExec(c.args)
+		if err != nil {
+			return execError(err)
+		}
+		commands = n
+	}
+	e.tx.Again(c.mode, c.db)
+	row.Do(&e.tx, c.args, w)
+	e.done.commands.Add(int64(commands))
+	return e.tx.Err()
 }
 
-func (e *Engine) do(row *command.Command, db int, args [][]byte, mode keyspace.Mode, w reply.Writer) error {
-	row = resolve(row, args)
-	if db >= keyspace.Databases || !row.ArityOK(len(args)) || row.Do == nil {
-		return fmt.Errorf("%w: %s with %d arguments on data base %d", ErrEntry, row.Name, len(args), db)
+// execError says what is wrong with an entry that holds a bad transaction.
+func execError(err error) error {
+	if errors.Is(err, command.ErrUnknown) {
+		return fmt.Errorf("%w: %w", ErrFeatureLevel, err)
 	}
-	e.tx.Again(mode, db)
-	row.Do(&e.tx, args, w)
-	e.done.commands.Add(1)
-	return e.tx.Err()
+	return fmt.Errorf("%w: %w", ErrEntry, err)
 }
 
 // declared finds the keys that commands name.
@@ -261,8 +307,17 @@ func (d *declared) of(commands []byte) []keyspace.Key {
 }
 
 func (d *declared) add(keys []keyspace.Key, row *command.Command, db int, args [][]byte) []keyspace.Key {
-	row = resolve(row, args)
+	row = row.Resolve(args)
 	if !row.ArityOK(len(args)) {
+		return keys
+	}
+	if row == command.Exec() {
+		_ = command.EachNested(args, func(c command.Nested) error { // Apply reports the error
+			if c.Row != nil && c.Row != row {
+				keys = d.add(keys, c.Row, c.DB, c.Args)
+			}
+			return nil
+		})
 		return keys
 	}
 	at, err := row.KeyPositions(args, d.at[:0])
@@ -306,15 +361,32 @@ func (e *Engine) warmNodes(commands []byte) (err error) {
 		if row == nil || db >= keyspace.Databases {
 			return nil // likewise
 		}
-		keys := e.declare.add(e.declare.keys[:0], row, db, e.args)
-		if row = resolve(row, e.args); row.Do == nil || !row.ArityOK(len(e.args)) || !e.keys.AnyCold(keys) {
+		if row = row.Resolve(e.args); !row.ArityOK(len(e.args)) {
 			continue
 		}
-		if err := e.keys.WarmFor(db, func(tx *keyspace.Tx) { row.Do(tx, e.args, reply.Discard) }); err != nil {
+		if row != command.Exec() {
+			err = e.warmNodesOf(row, db, e.args)
+		} else if err = command.EachNested(e.args, func(c command.Nested) error {
+			if c.Row == nil || c.Row == row || !c.Row.ArityOK(len(c.Args)) {
+				return nil
+			}
+			return e.warmNodesOf(c.Row, c.DB, c.Args)
+		}); errors.Is(err, command.ErrExec) {
+			err = nil // likewise
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// warmNodesOf fetches the cold nodes of large collections that a command will need.
+func (e *Engine) warmNodesOf(row *command.Command, db int, args [][]byte) error {
+	if keys := e.declare.add(e.declare.keys[:0], row, db, args); row.Do == nil || !e.keys.AnyCold(keys) {
+		return nil
+	}
+	return e.keys.WarmFor(db, func(tx *keyspace.Tx) { row.Do(tx, args, reply.Discard) })
 }
 
 // Prefetch starts the fetches of an entry's cold keys and returns at once. The bytes are not kept.

@@ -11,7 +11,42 @@ import (
 // by the order of the set's members, which the log alone does not tell: elsewhere as many members go, but other ones.
 func Exact(args [][]byte) bool { return !bytes.EqualFold(args[0], []byte("SPOP")) }
 
-// Portable rewrites a logged command into commands that a Redis understands which gets them at another time: times to
+// PortableCommand is a command for a Redis.
+type PortableCommand struct {
+	DB   int // that has to be selected; -1: any
+	Args [][]byte
+}
+
+// Portable rewrites a logged command, and a transaction into its MULTI, its commands and EXEC. What the transaction read is
+// left out, and all of it if it did nothing. term is the entry's, and now the time by which it was applied: the
+// greatest clock of an entry so far.
+func Portable(db int, args [][]byte, clock, now int64, term uint64) (out []PortableCommand) {
+	if string(bytes.ToUpper(args[0])) != command.Exec().Name {
+		for _, a := range portable(args, clock) {
+			out = append(out, PortableCommand{db, a})
+		}
+		return out
+	}
+	g, _, _, err := command.OpenExec(args)
+	if err != nil || g.Term != 0 && g.Term != term || g.Deadline != 0 && now > g.Deadline {
+		return nil
+	}
+	out = append(out, PortableCommand{-1, [][]byte{[]byte("MULTI")}})
+	err = command.EachNested(args, func(c command.Nested) error {
+		if c.Row != nil && c.Row.Flags&command.Write != 0 {
+			for _, a := range portable(c.Args, clock) {
+				out = append(out, PortableCommand{c.DB, a})
+			}
+		}
+		return nil
+	})
+	if err != nil || len(out) == 1 {
+		return nil
+	}
+	return append(out, PortableCommand{-1, [][]byte{[]byte("EXEC")}})
+}
+
+// portable rewrites a logged command into commands that a Redis understands which gets them at another time: times to
 // live relative to the entry's clock become absolute, and Larder's own commands become Redis's. A command that has no
 // counterpart gives none.
 //
@@ -20,7 +55,7 @@ func Exact(args [][]byte) bool { return !bytes.EqualFold(args[0], []byte("SPOP")
 // (PERSIST) or copied is lost, and what was added to it begins anew. To say otherwise takes the state, not the log alone:
 // whether EXPIRE GT or SET KEEPTTL change a deadline depends on it, and the log begins behind a checkpoint. For the same
 // reason SPOP is passed on as it is: another server removes as many members, drawn anew.
-func Portable(args [][]byte, clock int64) [][][]byte {
+func portable(args [][]byte, clock int64) [][][]byte {
 	name := string(bytes.ToUpper(args[0]))
 	switch name {
 	case "LARDER.EXPIRE":

@@ -43,8 +43,11 @@ func (x *exporting) apply(entry []byte, at int64) {
 		if db, args, rest, err = NextCommand(rest, nil); err != nil {
 			x.t.Fatal(err)
 		}
-		for _, command := range Portable(args, max(h.Clock, x.from.Clock())) {
-			b.AddWrite(lookup(string(command[0])), db, command)
+		now := max(h.Clock, x.from.Clock())
+		for _, command := range Portable(db, args, now, now, 1) {
+			if command.DB >= 0 { // else MULTI or EXEC
+				b.AddWrite(lookup(string(command.Args[0])), command.DB, command.Args)
+			}
 		}
 	}
 	x.to.index++

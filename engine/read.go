@@ -11,6 +11,7 @@ import (
 type Reader struct {
 	engine  *Engine
 	tx      keyspace.Tx
+	ahead   keyspace.Ahead
 	declare declared
 }
 
@@ -23,6 +24,16 @@ func (r *Reader) Begin(now int64, seed uint64) {
 	r.engine.keys.RLock()
 	r.tx.Begin(r.engine.keys, keyspace.Reading, 0, now, seed)
 }
+
+// Expect notes, between Begin and End, that a command will run soon.
+func (r *Reader) Expect(row *command.Command, db int, args [][]byte) {
+	if at := row.FirstKey(); at > 0 && at < len(args) {
+		r.ahead.Add(r.engine.keys, db, args[at])
+	}
+}
+
+// Approach has the memory of the expected commands' keys fetched, for all of them together.
+func (r *Reader) Approach() { r.ahead.Approach(r.engine.keys) }
 
 // SetNoTouch says whether the reads that follow do not count as uses of their keys.
 func (r *Reader) SetNoTouch(on bool) { r.tx.SetNoTouch(on) }
@@ -42,7 +53,7 @@ const (
 // Do runs one read between Begin and End.
 func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer) (Outcome, error) {
 	r.tx.Again(keyspace.Reading, db)
-	row = resolve(row, args)
+	row = row.Resolve(args)
 	row.Do(&r.tx, args, w)
 	switch {
 	case r.tx.Err() != nil:
@@ -70,7 +81,7 @@ func (r *Reader) End() { r.engine.keys.RUnlock() }
 // was written to w.
 func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) (due bool, err error) {
 	var d declared
-	row = resolve(row, args)
+	row = row.Resolve(args)
 	keys := d.add(nil, row, db, args)
 	all := row.Flags&command.LongRead != 0 && len(row.Keys) == 0
 	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/race"
 )
@@ -149,6 +150,8 @@ func (g *generator) command() []string {
 	}
 	k, other := g.key(), g.key()
 	switch n := g.r.IntN(240); {
+	case n < 8:
+		return g.transaction()
 	case n < 60:
 		return []string{"SET", k, g.value()}
 	case n < 70:
@@ -199,6 +202,27 @@ func (g *generator) command() []string {
 		return []string{"FLUSHDB"}
 	}
 	return []string{"EXISTS", k, other}
+}
+
+// transaction draws a transaction of reads and writes, which may have come too late or in another term than its WATCH.
+func (g *generator) transaction() []string {
+	guard := command.Guard{Term: uint64(g.r.IntN(12)) / 5} // entries are of term 1
+	if g.r.IntN(3) == 0 {
+		guard.Deadline = g.clock + int64(g.r.IntN(40)) - 10
+	}
+	var commands [][]byte
+	n := g.r.IntN(6)
+	for i := 0; i < n; {
+		if c := g.command(); c[0] != command.Exec().Name {
+			commands = command.AppendNested(commands, g.db(), byteArgs(c...))
+			i++
+		}
+	}
+	var words []string
+	for _, a := range append(command.BeginExec(guard, n), commands...) {
+		words = append(words, string(a))
+	}
+	return words
 }
 
 // batch makes an entry and its batch.

@@ -32,7 +32,7 @@ func (g *generator) key() string {
 		return g.of("", "a\x00b", "{tag}1", "{tag}2", strings.Repeat("long", 100))
 	}
 	if g.rng.IntN(8) == 0 {
-		return g.collection(g.of("h", "s", "z"))
+		return g.collection(g.of("h", "l", "s", "z"))
 	}
 	return "k" + strconv.Itoa(g.rng.IntN(30))
 }
@@ -130,7 +130,7 @@ func (g *generator) command() []string {
 	families := []func() []string{
 		g.strings, g.strings, g.strings, g.numbers, g.ranges, g.bits, g.bits, g.bitfield,
 		g.hashes, g.hashes, g.hashes, g.sets, g.sets, g.sets, g.algebra,
-		g.sortedSets, g.sortedSets, g.sortedSets,
+		g.sortedSets, g.sortedSets, g.sortedSets, g.lists, g.lists, g.lists,
 		g.keySpace, g.keySpace, g.expiry, g.expiry, g.expiry, g.inspect, g.inspect, g.databases, g.connection,
 	}
 	args := families[g.rng.IntN(len(families))]()

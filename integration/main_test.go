@@ -41,6 +41,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	os.Setenv("LC_ALL", "C") // redis-server's SORT ALPHA goes by it
 	larderProgram = filepath.Join(dir, "larder")
 	args := []string{"build", "-o", larderProgram}
 	if os.Getenv("LARDER_RACE") == "1" { // make race: the binary itself under the race detector

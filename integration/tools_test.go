@@ -84,6 +84,13 @@ SELECT 5
 SET dropped x
 FLUSHDB
 SWAPDB 2 7
+MULTI
+SET within x EX 100000
+SELECT 9
+INCR within
+GET within
+SET gone x PX 1
+EXEC
 GETDEL nothing
 GETEX lasting PERSIST
 HSET hash a 1 b 2

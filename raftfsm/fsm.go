@@ -18,6 +18,7 @@ type fsm struct {
 	node     uint64
 	inFlight *inFlight
 	gate     *gate
+	landed   func(engine.Footprint) // called for each of our own entries once it is applied
 	sync     func() error
 	fatal    func(error)
 
@@ -43,6 +44,7 @@ func newFSM(o *Options, f *inFlight, g *gate, lastAtOpen uint64) *fsm {
 		gate:     g,
 		sync:     o.Sync,
 		fatal:    o.Fatal,
+		landed:   func(engine.Footprint) {},
 		applied:  max(durable, o.Engine.AppliedIndex()),
 		replay:   lastAtOpen,
 	}
@@ -102,8 +104,10 @@ func (f *fsm) apply(l *raft.Log) {
 	}
 	h, _, err := engine.DecodeHeader(l.Data)
 	var p *Proposal
+	var touches engine.Footprint
+	var own bool
 	if err == nil && f.isOwn(h) {
-		p = f.inFlight.take(h.Origin.Batch)
+		p, touches, own = f.inFlight.take(h.Origin.Batch)
 	}
 	if err == nil && !f.broken {
 		err = f.engine.Apply(l.Index, l.Term, l.Data, batchOf(p))
@@ -116,6 +120,9 @@ func (f *fsm) apply(l *raft.Log) {
 		err = fmt.Errorf("%w: this replica has stopped applying", ErrIndeterminate)
 	} else {
 		f.applied = l.Index
+	}
+	if own {
+		f.landed(touches)
 	}
 	if p != nil {
 		p.Done(p, err)

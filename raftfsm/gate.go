@@ -9,14 +9,15 @@ import (
 // those that come wait, and they go together as soon as it has. Otherwise Raft's main goroutine, which picks at random
 // between a commit that is ready and a batch that has come, stores (and syncs) the new batch first half of the time, and
 // what is committed already waits out a sync that it does not need.
+//
+// Batches are handed on in the order in which they passed, under the lock.
 type gate struct {
-	hand func(sealed)
+	hand func(sealed) // it must not wait, nor call the gate
 
 	mu struct {
 		sync.Mutex
 		out     int // entries of the round under way that have not reached the FSM
 		waiting []sealed
-		spare   []sealed
 		stuck   bool // nothing has moved since the reaper looked last
 	}
 }
@@ -30,14 +31,13 @@ type sealed struct {
 // pass hands a batch on, or keeps it for the next round.
 func (g *gate) pass(s sealed) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.mu.out > 0 {
 		g.mu.waiting = append(g.mu.waiting, s)
-		g.mu.Unlock()
 		return
 	}
 	g.mu.out++
 	g.mu.stuck = false
-	g.mu.Unlock()
 	g.hand(s)
 }
 
@@ -57,44 +57,40 @@ func (g *gate) recall(number uint64) bool {
 // arrived notes that n entries have reached the FSM. With the last one of a round the next round goes.
 func (g *gate) arrived(n int) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.mu.out -= n
 	g.mu.stuck = false
-	if g.mu.out > 0 {
-		g.mu.Unlock()
-		return
+	if g.mu.out <= 0 {
+		g.nextLocked()
 	}
-	g.next()
 }
 
 // open lets everything go: Raft may never bring the round under way to the FSM.
 func (g *gate) open() {
 	g.mu.Lock()
-	g.next()
+	defer g.mu.Unlock()
+	g.nextLocked()
 }
 
 // openIfStuck is open if nothing has moved since it was called last.
 func (g *gate) openIfStuck() {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	if len(g.mu.waiting) == 0 || !g.mu.stuck {
 		g.mu.stuck = true
-		g.mu.Unlock()
 		return
 	}
-	g.next()
+	g.nextLocked()
 }
 
-// next starts the next round. It is called with the lock held and gives it back.
-func (g *gate) next() {
+// nextLocked starts the next round.
+func (g *gate) nextLocked() {
 	round := g.mu.waiting
-	g.mu.waiting, g.mu.spare = g.mu.spare[:0], nil
 	g.mu.out = len(round)
 	g.mu.stuck = false
-	g.mu.Unlock()
 	for _, s := range round {
 		g.hand(s)
 	}
 	clear(round)
-	g.mu.Lock()
-	g.mu.spare = round[:0]
-	g.mu.Unlock()
+	g.mu.waiting = round[:0]
 }

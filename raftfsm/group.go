@@ -18,6 +18,8 @@ type Group struct {
 	inFlight *inFlight
 	gate     gate
 	clock    *slewedClock
+	filter   filter
+	order    sync.Mutex // held while a batch is registered and passes the gate
 
 	// provenTerm is the term whose Barrier has been applied here; 0 before the first.
 	provenTerm atomic.Uint64
@@ -66,6 +68,7 @@ func Open(o Options) (*Group, error) {
 	store.ahead.limit = o.ReadAhead
 	g.gate.hand = g.toRaft
 	g.fsm = newFSM(&o, g.inFlight, &g.gate, store.lastAtOpen)
+	g.fsm.landed = g.landed
 
 	config := o.raftConfig()
 	changes := make(chan bool, 16)

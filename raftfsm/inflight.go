@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/engine"
 )
 
 // inFlight is the register of what was handed to Raft: by number, every proposal that has not been applied or answered,
@@ -32,6 +34,7 @@ type inFlight struct {
 // handed is a proposal in Raft's hands.
 type handed struct {
 	proposal *Proposal        // nil once it was answered
+	touches  engine.Footprint // as the filter has it
 	future   raft.ApplyFuture // nil while raft.Apply is being called
 	since    time.Duration    // when it was proposed, on the clock's real time
 	asked    bool             // whether the asker has the future
@@ -56,7 +59,7 @@ func newInFlight(limit int) *inFlight {
 }
 
 // add registers a proposal and returns its number, which is never 0.
-func (f *inFlight) add(p *Proposal, since time.Duration) (number uint64, err error) {
+func (f *inFlight) add(p *Proposal, touches engine.Footprint, since time.Duration) (number uint64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.mu.closed {
@@ -66,7 +69,7 @@ func (f *inFlight) add(p *Proposal, since time.Duration) (number uint64, err err
 		return 0, ErrBusy
 	}
 	f.mu.last++
-	f.mu.byNumber[f.mu.last] = handed{proposal: p, since: since}
+	f.mu.byNumber[f.mu.last] = handed{proposal: p, touches: touches, since: since}
 	return f.mu.last, nil
 }
 
@@ -107,18 +110,19 @@ func (f *inFlight) handedOver(number uint64, future raft.ApplyFuture) {
 	}
 }
 
-// take removes a proposal. It returns nil if there is none of that number, or it has been answered: whoever gets it has
-// to call Done.
-func (f *inFlight) take(number uint64) *Proposal {
+// take removes a proposal, whose footprint the caller has to take out of the filter once the entry is applied, or will not
+// be. ok is false if there is none of that number; the proposal is nil if it has been answered: whoever gets it has to
+// call Done.
+func (f *inFlight) take(number uint64) (_ *Proposal, touches engine.Footprint, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	h, ok := f.mu.byNumber[number]
 	if !ok {
-		return nil
+		return nil, touches, false
 	}
 	delete(f.mu.byNumber, number)
 	f.noteEmptyLocked()
-	return h.proposal
+	return h.proposal, h.touches, true
 }
 
 // expire returns the proposals made before the given time, to be answered; they stay registered, since Raft has them.

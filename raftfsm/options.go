@@ -53,6 +53,9 @@ type Options struct {
 	// OnLeadership, if set, is told of each change of CanRead, one call after the other. It must not wait for the group.
 	OnLeadership func(leader bool)
 
+	// OnLanded, if set, is told while SetWatched is on that a batch has been applied, or will not be. It must not wait.
+	OnLanded func()
+
 	Timeouts Timeouts
 	// MaxInFlight bounds the batches in flight over all loops, 1 … 1000.
 	MaxInFlight int
@@ -84,6 +87,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.OnLeadership == nil {
 		o.OnLeadership = func(bool) {}
+	}
+	if o.OnLanded == nil {
+		o.OnLanded = func() {}
 	}
 }
 

@@ -25,10 +25,18 @@ type Proposal struct {
 // Propose stamps the batch's entry, registers it and hands it to Raft. It never waits. This is the only place that
 // calls raft.Apply.
 func (g *Group) Propose(p *Proposal) {
+	f := g.filter.of(p.Batch)
+	g.order.Lock()
+	defer g.order.Unlock()
+	g.propose(p, f)
+}
+
+// propose is called with order held, so that batches go to Raft in the order in which the filter learns of them.
+func (g *Group) propose(p *Proposal, f engine.Footprint) {
 	now, since := g.clock.read(g.opts.Engine.Clock())
 	number, err := uint64(0), ErrNotLeader
 	if g.raft.State() == raft.Leader {
-		number, err = g.inFlight.add(p, since)
+		number, err = g.inFlight.add(p, f, since)
 	}
 	if err != nil {
 		if !g.inFlight.refuse(p, err) {
@@ -37,6 +45,7 @@ func (g *Group) Propose(p *Proposal) {
 		wakeUp(g.wakeReaper)
 		return
 	}
+	g.filter.add(f)
 	entry := p.Batch.Seal(engine.Header{
 		Clock:  now,
 		Seed:   g.opts.Random(),
@@ -51,7 +60,14 @@ func (g *Group) Propose(p *Proposal) {
 // Only who proposed it may call this, and only before it has seen Done. So what comes while a sync is under way goes with
 // the next one, in one entry.
 func (g *Group) Recall(p *Proposal) bool {
-	return g.gate.recall(p.number) && g.inFlight.take(p.number) != nil
+	if !g.gate.recall(p.number) {
+		return false
+	}
+	taken, f, ok := g.inFlight.take(p.number)
+	if ok {
+		g.landed(f)
+	}
+	return taken != nil
 }
 
 // toRaft is the gate's way out.

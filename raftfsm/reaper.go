@@ -55,7 +55,11 @@ func (g *Group) askFutures() {
 			if err != nil {
 				g.gate.open()
 			}
-			if p := g.inFlight.take(q.number); p != nil {
+			p, f, ok := g.inFlight.take(q.number)
+			if ok {
+				g.landed(f)
+			}
+			if p != nil {
 				p.Done(p, proposalError(err))
 			}
 		case <-g.stop:

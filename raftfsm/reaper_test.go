@@ -215,7 +215,7 @@ func TestEntryOfAnotherOriginFindsNoBatch(t *testing.T) {
 	f := newFSM(&Options{Engine: e, Node: 5, Group: 7, Fatal: func(err error) { t.Fatal(err) }}, register, &gate{}, 0)
 	var answers []error
 	p := &Proposal{Batch: &engine.Batch{}, Done: func(_ *Proposal, err error) { answers = append(answers, err) }}
-	number, err := register.add(p, 0)
+	number, err := register.add(p, engine.Footprint{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

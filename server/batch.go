@@ -21,6 +21,7 @@ type batch struct {
 	err      error
 	lapped   time.Duration // when the last call ended
 	complete func()        // posts to the loop; made once
+	lane     bool          // it is the loop's lane's
 }
 
 // note says whose a call is.
@@ -32,6 +33,7 @@ type note struct {
 	silent  bool // the reply is not wanted (CLIENT REPLY)
 	end     int  // where the reply ends in out
 	took    time.Duration
+	exec    *execution // the transaction that the call is, or nil
 }
 
 // Bounds of a batch: at this size it is sealed in the middle of a turn, or sessions wait.
@@ -56,11 +58,17 @@ func (b *batch) Begin(i int) reply.Writer {
 	if i == 0 {
 		b.lapped = reading()
 	}
+	if x := b.notes[i].exec; x != nil {
+		return x.begin(&b.out)
+	}
 	return &b.out
 }
 
 // End implements engine.Replies.
 func (b *batch) End(i int) {
+	if x := b.notes[i].exec; x != nil {
+		x.out.finish()
+	}
 	b.notes[i].end = len(b.out.Buf)
 	if b.out.Errors() > 0 {
 		b.notes[i].failed = true

@@ -22,9 +22,9 @@ var connectionCommands = []serverCommand{
 	{Command: command.Command{Name: "SELECT", Arity: 2, Flags: command.Loading | command.Stale | command.Fast, Group: "connection", Since: "1.0.0",
 		Summary: "Changes the data base of this connection."}, Run: selectDB, Anytime: true},
 	{Command: command.Command{Name: "QUIT", Arity: -1, Flags: command.AllowBusy | command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth, Group: "connection", Since: "1.0.0",
-		Summary: "Closes the connection."}, Run: quit},
+		Summary: "Closes the connection."}, Run: quit, InMulti: true},
 	{Command: command.Command{Name: "RESET", Arity: 1, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "6.2.0",
-		Summary: "Brings the connection back to how it began."}, Run: reset},
+		Summary: "Brings the connection back to how it began."}, Run: reset, InMulti: true},
 	{Command: command.Command{Name: "AUTH", Arity: -2, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "1.0.0",
 		Summary: "Logs the connection in."}, Run: auth},
 	{Command: command.Command{Name: "HELLO", Arity: -1, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "6.0.0",
@@ -47,16 +47,25 @@ func ping(s *session, args [][]byte, w *resp.Writer) {
 func echo(_ *session, args [][]byte, w *resp.Writer) { w.Bulk(args[1]) }
 
 func selectDB(s *session, args [][]byte, w *resp.Writer) {
-	n, err := strconv.Atoi(string(args[1]))
+	n, err := s.selectable(args[1])
+	if err != "" {
+		w.Error(err)
+		return
+	}
+	s.db = n
+	w.Simple(reply.OK)
+}
+
+// selectable reads SELECT's argument, or says what is wrong with it.
+func (s *session) selectable(arg []byte) (n int, wrong string) {
+	n, err := strconv.Atoi(string(arg))
 	switch {
 	case err != nil:
-		w.Error(reply.NotInteger)
+		return 0, reply.NotInteger
 	case n < 0 || n >= keyspace.Databases || n >= s.server.config.Load().Databases:
-		w.Error(reply.DBOutOfRange)
-	default:
-		s.db = n
-		w.Simple(reply.OK)
+		return 0, reply.DBOutOfRange
 	}
+	return n, ""
 }
 
 func quit(s *session, _ [][]byte, w *resp.Writer) {
@@ -65,6 +74,7 @@ func quit(s *session, _ [][]byte, w *resp.Writer) {
 }
 
 func reset(s *session, _ [][]byte, w *resp.Writer) {
+	s.discard()
 	s.db, s.resp3 = 0, false
 	s.client.name = ""
 	s.client.replyOff, s.client.replySkip, s.client.skipNext = false, false, false

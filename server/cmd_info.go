@@ -220,7 +220,10 @@ func infoClients(f *figures, b *infoText) {
 	b.int("maxclients", f.config.MaxClients)
 	b.int("blocked_clients", 0)
 	b.int("tracking_clients", 0)
+	clients, keys := f.server.node.watches.figures()
+	b.int("larder_watching_clients", int64(clients))
 	b.int("clients_in_timeout_table", 0)
+	b.int("larder_watched_keys", int64(keys))
 }
 
 func infoMemory(f *figures, b *infoText) {

@@ -21,9 +21,11 @@ type loop struct {
 	open    *batch
 	last    *batch // the one proposed last, while it is not done
 	free    []*batch
-	flight  int         // batches proposed and not done
-	stalled []*session  // sessions that wait for room in a batch
-	paused  []*session  // sessions that wait for the end of a pause
+	flight  int        // batches proposed and not done
+	stalled []*session // sessions that wait for room in a batch
+	run     []taken    // room for the commands that a session takes together
+	paused  []*session // sessions that wait for the end of a pause
+	lane    lane
 	out     resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id
@@ -57,19 +59,24 @@ func (l *loop) batch() *batch {
 		l.flight--
 	}
 	if l.open == nil {
-		if n := len(l.free); n > 0 {
-			l.open, l.free = l.free[n-1], l.free[:n-1]
-		} else {
-			l.open = newBatch(l)
-		}
+		l.open = l.spareBatch()
 	}
 	return l.open
+}
+
+// spareBatch is an empty batch.
+func (l *loop) spareBatch() (b *batch) {
+	if n := len(l.free); n > 0 {
+		b, l.free = l.free[n-1], l.free[:n-1]
+		return b
+	}
+	return newBatch(l)
 }
 
 // seal proposes the open batch, if enough of the earlier ones are done.
 func (l *loop) seal() {
 	b := l.open
-	if b == nil || len(b.notes) == 0 || l.flight >= l.allowed() || l.server.node.holdWrites() {
+	if b == nil || len(b.notes) == 0 || l.flight >= l.allowed() || l.server.node.holdWrites() || l.server.node.watches.holding.Load() > 0 {
 		return
 	}
 	if b.commands.Writes() == 0 {
@@ -105,13 +112,20 @@ func (l *loop) answerReads(b *batch) bool {
 }
 
 // turnEnd is called when every ready connection was read.
-func (l *loop) turnEnd() { l.seal() }
+func (l *loop) turnEnd() {
+	l.sealLane()
+	l.seal()
+}
 
 // completed takes a batch back, hands out its replies and lets waiting sessions go on.
 func (l *loop) completed(b *batch) {
 	l.flight--
 	if l.last == b {
 		l.last = nil
+	}
+	if b.lane {
+		b.lane, l.lane.flying = false, false
+		l.lane.wake()
 	}
 	start := 0
 	for i := range b.notes {
@@ -121,17 +135,26 @@ func (l *loop) completed(b *batch) {
 			if !n.silent {
 				reply = errorReply(b.err)
 			}
+			if n.exec != nil {
+				n.exec.answered(l, reply, true)
+				continue
+			}
 			n.session.answered(reply)
 			continue
 		}
 		if n.failed {
 			l.stats[n.entry.id].failed++
 		}
-		if n.entry != l.server.expireEntry {
+		if n.entry != l.server.expireEntry && n.exec == nil {
 			n.session.took(n.entry, b.argsIfSlow(i), n.took)
 		}
 		reply := b.out.Buf[start:n.end]
 		start = n.end
+		if n.exec != nil {
+			n.session.took(n.entry, nil, n.took) // its commands may be slow
+			n.exec.answered(l, reply, false)
+			continue
+		}
 		switch {
 		case n.entry == l.server.expireEntry:
 			l.server.node.expired.Add(integerReply(reply))

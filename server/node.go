@@ -37,13 +37,14 @@ type node struct {
 	log    *slog.Logger
 	fatal  func(error)
 
-	lock   io.Closer
-	aof    *aof.Log
-	shard  *aof.ShardLog
-	stable *raftfsm.StableFile
-	cache  *store.Cache
-	engine *engine.Engine
-	group  *raftfsm.Group
+	lock    io.Closer
+	aof     *aof.Log
+	shard   *aof.ShardLog
+	stable  *raftfsm.StableFile
+	cache   *store.Cache
+	engine  *engine.Engine
+	group   *raftfsm.Group
+	watches *watches
 
 	stop   context.CancelFunc
 	joined sync.WaitGroup
@@ -125,6 +126,7 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	}
 	n.engine.Keys().SetRecencyClock(uint32(time.Now().Unix()))
 	n.setEviction(v)
+	n.watches = &watches{keys: n.engine.Keys()}
 	checkpoint := n.engine.AppliedIndex()
 	n.group, err = raftfsm.Open(raftfsm.Options{
 		ID: serverID, Group: shardID, Node: rand.Uint64(),
@@ -137,11 +139,13 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 		Clock:     time.Now,
 		Random:    rand.Uint64,
 		Fatal:     fatal,
+		OnLanded:  func() { n.watches.wake() },
 		Logger:    log,
 	})
 	if err != nil {
 		return nil, err
 	}
+	n.watches.group = n.group
 	if err := n.group.WaitReady(ctx); err != nil {
 		return nil, fmt.Errorf("the shard did not become ready: %w", err)
 	}
@@ -242,6 +246,7 @@ func (n *node) reload() error {
 	for {
 		err := n.engine.Reload(n.replay)
 		if !errors.Is(err, keyspace.ErrCheckpointing) && !errors.Is(err, keyspace.ErrViewed) {
+			n.watches.touchAll()
 			return err
 		}
 		time.Sleep(time.Millisecond)

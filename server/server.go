@@ -4,6 +4,7 @@
 //	server.go    starts and stops everything
 //	loop.go      what is kept per event loop: the open batch, the reader
 //	session.go   one client: from bytes to commands to replies, in order
+//	transaction.go, lane.go, watch.go   MULTI, EXEC and WATCH
 //	batch.go     what becomes one log entry
 //	table.go     commands by name
 //	node.go      the data folder: log, stable store, shard
@@ -30,6 +31,7 @@ import (
 	"time"
 
 	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/server/config"
 	"github.com/larder-db/larder/server/transport"
 )
@@ -118,6 +120,7 @@ func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, 
 	if srv.node, err = openNode(ctx, c, log, srv.fatal); err != nil {
 		return nil, err
 	}
+	srv.node.watches.wake = srv.wakeLanes
 	if err := srv.listen(v); err != nil {
 		closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -219,6 +222,7 @@ func (srv *Server) listen(v *config.Values) error {
 		srv.loops = append(srv.loops, &loop{
 			server: srv, loop: tl, id: i,
 			reader:   srv.node.engine.NewReader(),
+			run:      make([]taken, 0, keyspace.Window),
 			stats:    make([]commandStat, len(srv.table.names)),
 			sessions: map[uint64]*session{},
 			nobody:   &session{server: srv, closed: true},
@@ -329,6 +333,7 @@ func (srv *Server) sealAll() {
 
 // tick is called on each loop about every 100 ms.
 func (l *loop) tick() {
+	l.lane.wake()
 	l.seal() // what was held back while memory was short
 	l.figures.rate.sample(l.loop.Now(), l.calls())
 	v := l.server.config.Load()

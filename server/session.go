@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/larder-db/larder/engine"
@@ -39,7 +40,11 @@ type session struct {
 	issued, finished uint64 // calls put into batches, and calls answered
 	held             []held
 	heldBytes        int
-	waiting          [][]byte // a command that was taken from the parser and has to wait
+	waiting          [][][]byte // commands that were taken from the parser and have to wait
+
+	multi   *transaction // since MULTI; nil: there is none
+	watcher *watcher     // since WATCH
+	playing *execution   // an EXEC some of whose commands are still to be run
 
 	begun     time.Duration // when the server's own command that runs was begun
 	lastReply time.Time     // of a call that took its time
@@ -74,6 +79,7 @@ func (srv *Server) newSession(c *transport.Conn) *session {
 	l := srv.loops[c.Loop().ID()]
 	v := srv.config.Load()
 	s := &session{conn: c, loop: l, server: srv, limits: resp.DefaultLimits()}
+	s.limits.MaxArgs = engine.MaxArgs // what the log can hold
 	s.authenticated = v.RequirePass == ""
 	s.applyLimits(v)
 	s.client.since = c.Loop().Now()
@@ -108,7 +114,9 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 // Closed implements transport.Handler.
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
-	s.held, s.heldBytes, s.waiting = nil, 0, nil
+	s.held, s.heldBytes, s.waiting, s.playing = nil, 0, nil, nil
+	s.discard()
+	s.loop.lane.wake()
 	delete(s.loop.sessions, c.ID())
 	if s.postponed {
 		s.loop.paused = slices.DeleteFunc(s.loop.paused, func(other *session) bool { return other == s })
@@ -128,7 +136,7 @@ func (s *session) goOn() {
 	if s.conn.Closing() {
 		return
 	}
-	blocked := s.blocked() || s.waiting != nil
+	blocked := s.blocked() || len(s.waiting) > 0
 	if blocked != s.paused {
 		s.paused = blocked
 		if blocked {
@@ -149,29 +157,80 @@ func (s *session) blocked() bool {
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
 
+// take takes commands until there are none, or one has to wait. Reads that follow one another are taken a few at a time,
+// so that what they look up is fetched together; nothing is taken ahead behind a command that may change how the bytes
+// behind it are understood.
 func (s *session) take() {
 	for !s.conn.Closing() && !s.blocked() {
-		if args := s.waiting; args != nil {
-			s.waiting = nil
-			if !s.execute(args) {
-				s.waiting = args
+		if s.playing != nil {
+			s.play()
+			continue
+		}
+		if len(s.waiting) > 0 {
+			args := s.waiting[0]
+			if s.waiting = s.waiting[1:]; len(s.waiting) == 0 {
+				s.waiting = nil
+			}
+			if !s.execute(s.server.table.find(args[0]), args) {
+				s.waiting = slices.Insert(s.waiting, 0, args)
 				return
 			}
 			continue
 		}
-		args, ok, err := s.conn.Parser.Next(&s.limits)
-		if err != nil {
-			s.protocolError(err)
+		run := s.loop.run[:0]
+		for len(run) < cap(run) {
+			args, ok, err := s.conn.Parser.Next(&s.limits)
+			if err != nil && len(run) == 0 {
+				s.protocolError(err)
+				return
+			}
+			if err != nil || !ok { // an error stays, and is met again behind the run
+				break
+			}
+			e := s.server.table.find(args[0])
+			run = append(run, taken{e, args})
+			if e == nil || !e.quick || s.unfinished() > 0 {
+				break
+			}
+		}
+		if len(run) == 0 {
 			return
 		}
-		if !ok {
-			return
+		if len(run) > 1 {
+			s.approach(run)
 		}
-		if !s.execute(args) {
-			s.waiting = cloneArgs(args) // the parser's are gone when Data returns
-			return
+		for i, c := range run {
+			if s.conn.Closing() {
+				return
+			}
+			if s.blocked() || !s.execute(c.entry, c.args) {
+				for _, c := range run[i:] {
+					s.waiting = append(s.waiting, cloneArgs(c.args)) // the parser's are gone when Data returns
+				}
+				return
+			}
 		}
 	}
+}
+
+// taken is a command that was taken from the parser.
+type taken struct {
+	entry *entry // nil: there is none of that name
+	args  [][]byte
+}
+
+// approach has what a run of reads will look up fetched together.
+func (s *session) approach(run []taken) {
+	if s.mustLogIn() || s.multi != nil || !s.server.node.group.CanRead() {
+		return // they will be refused, or queued
+	}
+	s.loop.beginRead()
+	for _, c := range run {
+		if c.entry != nil && c.entry.quick {
+			s.loop.reader.Expect(c.entry.row, s.db, c.args)
+		}
+	}
+	s.loop.reader.Approach()
 }
 
 func (s *session) protocolError(err error) {
@@ -260,9 +319,8 @@ func (s *session) lastActive() time.Time {
 	return s.lastReply
 }
 
-// execute runs one command, or puts it on its way. It returns false if it has to wait and be given again.
-func (s *session) execute(args [][]byte) bool {
-	e := s.server.table.find(args[0])
+// execute runs one command, e in the table, or puts it on its way. It returns false if it has to wait and be given again.
+func (s *session) execute(e *entry, args [][]byte) bool {
 	if e == nil {
 		if isBrowser(args[0]) {
 			s.turnAway()
@@ -289,7 +347,12 @@ func (s *session) execute(args [][]byte) bool {
 		return s.postpone()
 	}
 	s.client.lastCommand = e
+	if s.multi != nil && (e.server == nil || !e.server.InMulti) {
+		return s.enqueue(e, args)
+	}
 	switch {
+	case e.server != nil && e.server.Take != nil:
+		return e.server.Take(s, e, args)
 	case e.server != nil:
 		return s.serve(e, args)
 	case row.Flags&command.Write != 0:
@@ -306,12 +369,24 @@ func (s *session) reject(e *entry, msg string) bool {
 	if e != nil {
 		s.loop.stats[e.id].rejected++
 	}
+	if s.multi != nil {
+		s.multi.broken = true
+	}
+	if e != nil && e.row.Name == execName {
+		msg = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(msg, "ERR ")
+		s.discard()
+	}
 	w := s.writer()
 	w.Error(msg)
 	s.server.errors.count(w.ErrorCode())
 	s.finish(w)
 	return true
 }
+
+const (
+	noLeader   = "CLUSTERDOWN the shard has no leader"
+	unreadable = "ERR the data cannot be read from disk: see the server's log"
+)
 
 // shownBytes is how much of what a client sent an error repeats.
 const shownBytes = 128
@@ -406,6 +481,9 @@ func (s *session) addWrite(e *entry, args [][]byte) bool {
 	if b == nil {
 		return s.stall()
 	}
+	if e.renamed {
+		args = append([][]byte{s.server.table.logName(e)}, args[1:]...)
+	}
 	b.commands.AddWrite(s.engineRow(e), s.db, args)
 	s.note(b, e)
 	return true
@@ -450,7 +528,7 @@ func (s *session) read(e *entry, args [][]byte) bool {
 		return true
 	}
 	if !s.server.node.group.CanRead() {
-		return s.reject(e, "CLUSTERDOWN the shard has no leader")
+		return s.reject(e, noLeader)
 	}
 	if long {
 		s.loop.stats[e.id].calls++
@@ -537,10 +615,10 @@ func (s *session) detach(e *entry, args [][]byte) {
 		case err != nil:
 			// The rest of the data is served on; a write that needs what cannot be read ends the process.
 			s.server.log.Error("a read met data that cannot be read", "command", s.server.table.names[e.id], "error", err)
-			s.reject(e, "ERR the data cannot be read from disk: see the server's log")
+			s.reject(e, unreadable)
 		case due:
 			if !s.readBehindExpiry(e, args) {
-				s.waiting = args
+				s.waiting = slices.Insert(s.waiting, 0, args)
 			}
 		default:
 			if w.Errors() > 0 {

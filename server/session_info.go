@@ -28,8 +28,10 @@ func (s *session) describe(dst []byte) []byte {
 	now := s.loop.loop.Now()
 	unparsed, unread := s.conn.Parser.Buffered(), s.conn.OutputBuffered()
 	waiting := 0
-	for _, a := range s.waiting {
-		waiting += len(a)
+	for _, args := range s.waiting {
+		for _, a := range args {
+			waiting += len(a)
+		}
 	}
 	events, resp := "r", 2
 	if s.conn.ReadingPaused() && !s.busy {
@@ -41,15 +43,25 @@ func (s *session) describe(dst []byte) []byte {
 	if s.resp3 {
 		resp = 3
 	}
+	multi, multiBytes := -1, 0
+	if m := s.multi; m != nil {
+		multi, multiBytes = len(m.queue), m.bytes
+	}
+	if s.playing != nil {
+		multi = len(s.playing.steps)
+	}
 	last := "NULL"
 	if c.lastCommand != nil {
 		last = s.server.table.names[c.lastCommand.id]
 	}
-	dst = fmt.Appendf(dst, "id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=-1",
+	if s.playing != nil {
+		last = s.server.table.names[s.playing.entry.id]
+	}
+	dst = fmt.Appendf(dst, "id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d",
 		s.conn.ID(), s.peer(), addrOf(s.conn.LocalAddr()), s.conn.Fd(), c.name,
-		now.Sub(c.since)/time.Second, now.Sub(s.lastActive())/time.Second, s.flags(), s.db)
-	dst = fmt.Appendf(dst, " qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=0 rbp=0 obl=0 oll=%d omem=%d tot-mem=%d",
-		unparsed, waiting, len(s.held), unread+s.heldBytes, sessionBytes+unparsed+waiting+unread+s.heldBytes)
+		now.Sub(c.since)/time.Second, now.Sub(s.lastActive())/time.Second, s.flags(), s.db, multi)
+	dst = fmt.Appendf(dst, " qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=%d rbs=0 rbp=0 obl=0 oll=%d omem=%d tot-mem=%d",
+		unparsed, waiting, multiBytes, len(s.held), unread+s.heldBytes, sessionBytes+unparsed+waiting+multiBytes+unread+s.heldBytes)
 	return fmt.Appendf(dst, " events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
 		events, last, resp, c.libName, c.libVer)
 }
@@ -61,6 +73,8 @@ func (s *session) flags() string {
 		on     bool
 		letter byte
 	}{
+		{s.multi != nil || s.playing != nil, 'x'},
+		{s.watcher != nil && s.watcher.dirty.Load(), 'd'},
 		{s.conn.Closing(), 'c'},
 		{isUnix(s.conn.LocalAddr()), 'U'},
 		{s.client.noEvict, 'e'},

@@ -182,6 +182,31 @@ func TestProtocolErrorBehindWrites(t *testing.T) {
 	ts.dial().must("GET never", "$-1\r\n")
 }
 
+// Reads are taken from the parser several at a time: what stands behind them is still understood as of its own place.
+func TestReadsTakenTogether(t *testing.T) {
+	t.Parallel()
+	ts := start(t, "requirepass secret")
+	c := ts.dial()
+	many := "DEL" + strings.Repeat(" no", 100) // more arguments than may be sent before the password
+	c.send(pipeline("GET a\nGET a\nAUTH secret\n"+many+"\nSET a 1") + strings.Repeat(line("GET a"), 40) +
+		pipeline("KEYS a\nGET a\nNOSUCH\nGET a\nGET a\nSET a 2\nGET a") + "*x\r\n" + line("SET a 3"))
+	c.want("-NOAUTH Authentication required.\r\n")
+	c.want("-NOAUTH Authentication required.\r\n")
+	c.want("+OK\r\n")
+	c.want(":0\r\n")
+	c.want("+OK\r\n")
+	for range 40 {
+		c.want(bulk("1"))
+	}
+	c.want("*1\r\n" + bulk("a"))
+	c.want(bulk("1"))
+	c.want("-ERR unknown command 'NOSUCH', with args beginning with: \r\n")
+	for _, want := range []string{bulk("1"), bulk("1"), "+OK\r\n", bulk("2"), "-ERR Protocol error: invalid multibulk length\r\n"} {
+		c.want(want)
+	}
+	c.wantEnd()
+}
+
 func TestProtocolSwitchInPipeline(t *testing.T) {
 	t.Parallel()
 	c := start(t).dial()

@@ -19,6 +19,11 @@ type serverCommand struct {
 	// Anytime says that the command may be answered while earlier ones of the same connection are unfinished; its
 	// reply waits for its place. Without it, the command waits for them.
 	Anytime bool
+	// Take, where it is set, is called instead of Run, answers by itself, and returns false if the command has to wait and
+	// be given again.
+	Take func(s *session, e *entry, args [][]byte) bool
+	// InMulti says that inside a MULTI the command runs at once.
+	InMulti bool
 	Sub     []serverCommand
 }
 
@@ -30,6 +35,9 @@ type entry struct {
 	id     int      // place in the statistics
 	// looksUp: the command reads one key, and its reply says whether that was there.
 	looksUp bool
+	renamed bool // clients call it by another name than the log
+	// quick: a read that the loop answers at once where it can.
+	quick bool
 }
 
 // commandTable finds commands by name, under their renamed names.
@@ -47,6 +55,7 @@ func newCommandTable(renames func(name string) (string, bool), thresholds func()
 		t.names = append(t.names, name)
 		t.byRow[e.row] = e
 		e.looksUp = looksUp(e.row)
+		e.quick = e.server == nil && !e.container() && e.row.Flags&(command.Write|command.LongRead) == 0
 	}
 	var entered []*entry
 	enter := func(name string, e *entry) {
@@ -54,7 +63,7 @@ func newCommandTable(renames func(name string) (string, bool), thresholds func()
 		add(name, e)
 		entered = append(entered, e)
 		if to, ok := renames(name); ok {
-			name = strings.ToLower(to)
+			name, e.renamed = strings.ToLower(to), true
 		}
 		if name != "" {
 			t.byName[name] = e
@@ -107,7 +116,7 @@ func encodingRow(thresholds func() command.Thresholds) *command.Command {
 
 // serverFamilies lists the server's own commands.
 func serverFamilies() [][]serverCommand {
-	return [][]serverCommand{connectionCommands, clientCommands, configCommands, commandCommands, adminCommands, infoCommands, debugCommands}
+	return [][]serverCommand{connectionCommands, transactionCommands, clientCommands, configCommands, commandCommands, adminCommands, infoCommands, debugCommands}
 }
 
 // find looks a command up, whatever its case.

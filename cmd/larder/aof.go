@@ -14,6 +14,7 @@ import (
 
 	"github.com/larder-db/larder/aof"
 	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/engine/command"
 )
 
 type aofCmd struct {
@@ -63,12 +64,35 @@ func describe(_ uint64, l *raft.Log) (string, error) {
 		if db, args, rest, err = engine.NextCommand(rest, nil); err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "\n\tdb=%d", db)
-		for _, a := range args {
-			fmt.Fprintf(&b, " %q", a)
+		if !describeExec(&b, args) {
+			describeCommand(&b, "\n\t", db, args)
 		}
 	}
 	return b.String(), nil
+}
+
+func describeCommand(b *strings.Builder, lead string, db int, args [][]byte) {
+	fmt.Fprintf(b, "%sdb=%d", lead, db)
+	for _, a := range args {
+		fmt.Fprintf(b, " %q", a)
+	}
+}
+
+// describeExec prints a transaction and its commands, or returns false if the command is none.
+func describeExec(b *strings.Builder, args [][]byte) bool {
+	row := command.Exec()
+	if string(args[0]) != row.Name || !row.ArityOK(len(args)) {
+		return false
+	}
+	g, n, _, err := command.OpenExec(args)
+	if err != nil {
+		return false
+	}
+	fmt.Fprintf(b, "\n\t%s of %d commands, term=%d deadline=%d", row.Name, n, g.Term, g.Deadline)
+	return command.EachNested(args, func(c command.Nested) error {
+		describeCommand(b, "\n\t\t", c.DB, c.Args)
+		return nil
+	}) == nil
 }
 
 type exportCmd struct{ folder }
@@ -80,7 +104,7 @@ func (c *exportCmd) Run() error {
 			if l.Type != raft.LogCommand {
 				return nil
 			}
-			return x.entry(l.Data)
+			return x.entry(l)
 		})
 		if x.inexact > 0 {
 			fmt.Fprintf(os.Stderr, "larder: %d SPOP: the log does not say which members they removed; elsewhere they remove other ones\n", x.inexact)

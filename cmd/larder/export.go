@@ -4,6 +4,8 @@ import (
 	"io"
 	"strconv"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/larder-db/larder/engine"
 )
 
@@ -11,33 +13,35 @@ import (
 // time ends up with the same data.
 type exporter struct {
 	w        io.Writer
-	selected int // data base, -1: none yet
-	inexact  int // commands that the log does not tell all of
+	selected int   // data base, -1: none yet
+	now      int64 // greatest clock of an entry
+	inexact  int   // commands that the log does not tell all of
 }
 
 // entry writes an entry's commands.
-func (x *exporter) entry(entry []byte) error {
-	h, rest, err := engine.DecodeHeader(entry)
+func (x *exporter) entry(l *raft.Log) error {
+	h, rest, err := engine.DecodeHeader(l.Data)
 	if err != nil {
 		return err
 	}
+	x.now = max(x.now, h.Clock)
 	for len(rest) > 0 {
 		var db int
 		var args [][]byte
 		if db, args, rest, err = engine.NextCommand(rest, nil); err != nil {
 			return err
 		}
-		if !engine.Exact(args) {
-			x.inexact++
-		}
-		for _, command := range engine.Portable(args, h.Clock) {
-			if x.selected != db {
+		for _, command := range engine.Portable(db, args, h.Clock, x.now, l.Term) {
+			if !engine.Exact(command.Args) {
+				x.inexact++
+			}
+			if db := command.DB; db >= 0 && x.selected != db {
 				if err := writeCommand(x.w, [][]byte{[]byte("SELECT"), []byte(strconv.Itoa(db))}); err != nil {
 					return err
 				}
 				x.selected = db
 			}
-			if err := writeCommand(x.w, command); err != nil {
+			if err := writeCommand(x.w, command.Args); err != nil {
 				return err
 			}
 		}

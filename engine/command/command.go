@@ -41,7 +41,7 @@ const (
 	MovableKeys                      // keys are not given by positions alone
 	AllowBusy                        // allowed while a script is running too long
 	LongRead                         // a read that may take long: runs on a worker over a view, never on a loop
-	TouchesAll                       // touches every key: FLUSHALL, SWAPDB
+	TouchesAll                       // may change keys that it does not name: FLUSHALL, SWAPDB
 )
 
 // KeyUse says what a command does with the keys of one KeySpec, in the words of COMMAND's key specifications.

@@ -17,7 +17,7 @@ import (
 // What DEBUG needs of the engine: the row that fills a data base, and functions for the server's own rows.
 var debugCommands = []Command{
 	{
-		Name: internal + "POPULATE", Arity: -2, Flags: Write | DenyOOM, Do: populate,
+		Name: internal + "POPULATE", Arity: -2, Flags: Write | DenyOOM | TouchesAll, Do: populate,
 		Group: "server", Since: "7.0.0", Summary: "Creates a number of keys for experiments.",
 	},
 }

@@ -18,8 +18,7 @@ type Thresholds struct {
 }
 
 // storedThresholds are those by which collections are stored. Where the configured ones are the same, the stored form
-// decides, and so does history: what has once been large stays so. Where they are not, the present content does, but for
-// what is large and has become small again by the configured and the stored bounds.
+// decides, and so does history: what has once been large stays so. Where they are not, the present content does.
 var storedThresholds = Thresholds{
 	HashEntries: collection.SmallFields, HashValue: collection.SmallElement,
 	ZSetEntries: collection.SmallMembers, ZSetValue: collection.SmallElement,
@@ -43,8 +42,7 @@ func encodingName(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry, t Thres
 	case value.Hash:
 		if t.HashEntries != stored.HashEntries || t.HashValue != stored.HashValue {
 			h := tx.Hash(db, key)
-			shrunk := large && t.HashEntries > stored.HashEntries && t.HashValue == stored.HashValue && int64(h.Len()) <= stored.HashEntries
-			large = shrunk || !compact(h.Len(), t.HashEntries, h.All(), func(f, v []byte) bool {
+			large = !compact(h.Len(), t.HashEntries, h.All(), func(f, v []byte) bool {
 				return int64(max(len(f), len(v))) <= t.HashValue
 			})
 		}

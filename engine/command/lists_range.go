@@ -154,6 +154,9 @@ func lTrim(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		return
 	}
 	from, to := elementRange(first, last, l.Len())
+	if l.Len() > 0 {
+		tx.Touched(tx.DB(), args[1])
+	}
 	if to < l.Len() { // the tail first: it moves no places
 		l.RemoveRange(to, l.Len())
 	}

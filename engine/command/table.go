@@ -25,6 +25,7 @@ func families() [][]Command {
 		debugCommands,
 		stringCommands,
 		bitmapCommands,
+		transactionCommands,
 		hashCommands,
 		listCommands,
 		sortCommands,
@@ -47,6 +48,7 @@ func init() {
 		rows = append(rows, f...)
 	}
 	index = newNameIndex(rows)
+	execRow = Lookup([]byte(internal + "EXEC"))
 }
 
 // Table is all rows. Lookup points into it.

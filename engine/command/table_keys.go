@@ -31,6 +31,14 @@ func (c *Command) KeyPositions(args [][]byte, dst []int) ([]int, error) {
 	return dst, nil
 }
 
+// FirstKey is the position of the first key where the row alone says it, else 0.
+func (c *Command) FirstKey() int {
+	if len(c.Keys) > 0 && c.Keys[0].Numkeys == 0 && c.Keys[0].Keyword == "" && c.Keys[0].Use&NotKey == 0 {
+		return c.Keys[0].First
+	}
+	return 0
+}
+
 // isOne says whether s is the commonest: one key at position 1.
 func (s *KeySpec) isOne() bool {
 	return s.First == 1 && s.Last == 1 && s.Numkeys == 0 && s.Keyword == "" && s.Use&NotKey == 0

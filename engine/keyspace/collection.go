@@ -16,6 +16,12 @@ import (
 
 // Kind is the kind of value under key, value.None if there is none. It counts as a use of the key.
 func (tx *Tx) Kind(db int, key []byte) value.Kind {
+	if tx.mode != Detached && !tx.noTouch {
+		if l, kind, _, _ := tx.again(db, key); l != nil {
+			tx.touch(l)
+			return kind
+		}
+	}
 	e, _ := tx.Get(db, key)
 	return e.Kind
 }
@@ -113,7 +119,21 @@ type room[T any] struct {
 }
 
 func (o *opened) reset() {
-	o.hashes.used, o.lists.used, o.sets.used, o.zsets.used, o.strings.used = 0, 0, 0, 0, 0
+	o.hashes.reset()
+	o.lists.reset()
+	o.sets.reset()
+	o.zsets.reset()
+	o.strings.reset()
+}
+
+// keepRooms is how many collections of a kind are kept for reuse: SORT may open millions.
+const keepRooms = 64
+
+func (p *pool[T]) reset() {
+	p.used = 0
+	if len(p.all) > keepRooms {
+		p.all = append([]*room[T](nil), p.all[:keepRooms]...)
+	}
 }
 
 func openAt[T any](tx *Tx, p *pool[T], db int, key []byte, kind value.Kind, into func(*T, collection.Home)) *T {
@@ -156,6 +176,9 @@ func (h *home) Root() ([]byte, value.Encoding) {
 		h.slot = Slot(h.key)
 		h.copied = c
 		b, enc = c.entry.Value, c.entry.Enc
+	} else if l, _, e, v := h.tx.again(h.db, h.key); l != nil {
+		h.slot = l.Slot
+		b, enc = v, e
 	} else {
 		_, it, live := h.find()
 		if !live {
@@ -164,15 +187,23 @@ func (h *home) Root() ([]byte, value.Encoding) {
 		b, enc = it.Value, it.Enc
 	}
 	if enc == value.Large {
-		h.collection, _, _ = collection.Nodes(b)
+		h.collection = collection.Number(b)
 	}
 	return b, enc
 }
 
 // ResizeRoot implements collection.Home.
 func (h *home) ResizeRoot(n int, enc value.Encoding) []byte {
-	h.tx.changes()
+	h.tx.Touched(h.db, h.key)
 	f := h.tx.ks.front
+	if l, _, _, _ := h.tx.again(h.db, h.key); l != nil {
+		h.slot = l.Slot
+		b, err := h.tx.grow(l, n, enc, h.tx.written(l, true))
+		if err != nil {
+			return h.failed(err, n)
+		}
+		return b
+	}
 	l, _, live := h.find()
 	if !live {
 		if err := f.Put(&l, front.Item{Kind: h.kind, Enc: enc, Value: emptyValue}, h.tx.written(&l, false)); err != nil {
@@ -200,6 +231,7 @@ func (h *home) Drop() {
 	h.tx.changes()
 	if l, _, live := h.find(); live {
 		h.tx.remove(&l)
+		h.tx.Touched(h.db, h.key)
 	}
 }
 
@@ -208,7 +240,7 @@ func (h *home) Drop() {
 type nodeCache struct {
 	moves uint64 // front.Moves as of which the places are good
 	round uint64 // of the places that are good; 0: of none
-	nodes [32]foundNode
+	nodes [64]foundNode
 }
 
 type foundNode struct {
@@ -245,42 +277,51 @@ func (tx *Tx) node(sp *front.Space, slot uint16, hash uint64) *foundNode {
 	return n
 }
 
-// grow is front.Grow for a node's place in the cache. That the node itself moves is known there; others stay.
-func (tx *Tx) grow(l *front.Loc, n int) ([]byte, error) {
+// grow is front.Grow for a node's place in the cache, or the key's that was found last. That this entry moves is known
+// there; others stay.
+func (tx *Tx) grow(l *front.Loc, n int, enc value.Encoding, use uint32) ([]byte, error) {
 	f := tx.ks.front
-	good := tx.nodes.moves == f.Moves()
-	b, err := f.Grow(l, n, value.Natural, tx.fresh())
-	if good {
-		tx.nodes.moves = f.Moves()
+	before := f.Moves()
+	b, err := f.Grow(l, n, enc, use)
+	if now := f.Moves(); now != before {
+		if tx.nodes != nil && tx.nodes.moves == before {
+			tx.nodes.moves = now
+		}
+		if tx.last.moves == before {
+			tx.last.moves = now
+		}
 	}
 	return b, err
 }
 
-// readingNodes is how many nodes a read may look at on an event loop, under the shared lock: some 20 000 elements.
+// readingNodes is how many nodes a read may look at on an event loop, under the shared lock: a megabyte of them.
 const readingNodes = 256
 
 // findNode looks a node up; live says that it is there.
-func (h *home) findNode(id uint32) (l *front.Loc, it front.Item, live bool) {
+func (h *home) findNode(id uint32) (l *front.Loc, node []byte, live bool) {
 	ks := h.tx.ks
 	l = &h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
-	if !l.Known() {
-		if l.Final() {
-			return l, it, false
-		}
-		if !h.tx.mayWait() {
-			h.tx.miss(l.Space, l.Key)
-			return l, it, false
-		}
-		if err := ks.loadLocked(l); err != nil {
-			h.tx.fail(err)
-			return l, it, false
-		}
-		if !l.Known() {
-			return l, it, false
-		}
+	if !l.Known() && !h.loadNode(l) {
+		return l, nil, false
 	}
-	it = ks.front.Item(l)
-	return l, it, !it.Tombstone
+	node, live = ks.front.Value(l)
+	return l, node, live
+}
+
+// loadNode makes a node resident that may be in the store alone.
+func (h *home) loadNode(l *front.Loc) bool {
+	if l.Final() {
+		return false
+	}
+	if !h.tx.mayWait() {
+		h.tx.miss(l.Space, l.Key)
+		return false
+	}
+	if err := h.tx.ks.loadLocked(l); err != nil {
+		h.tx.fail(err)
+		return false
+	}
+	return l.Known()
 }
 
 // Node implements collection.Home.
@@ -301,7 +342,7 @@ func (h *home) Node(id uint32) []byte {
 	if h.tx.nodesRead > tryingNodes && h.tx.mode == Trying {
 		panic(trialOver{}) // recovered in try
 	}
-	l, it, live := h.findNode(id)
+	l, node, live := h.findNode(id)
 	if !live {
 		if !h.tx.cold {
 			h.tx.fail(errNodeGone)
@@ -309,17 +350,34 @@ func (h *home) Node(id uint32) []byte {
 		return nil
 	}
 	h.tx.ks.front.Touch(l, h.tx.fresh())
-	return it.Value
+	return node
 }
+
+// WriteNode implements collection.Home.
+func (h *home) WriteNode(id uint32) []byte {
+	h.tx.Touched(h.db, h.key)
+	l, node, live := h.findNode(id)
+	if !live {
+		return h.failed(errNodeGone, nodeRoom)
+	}
+	b, err := h.tx.grow(l, len(node), value.Natural, h.tx.fresh())
+	if err != nil {
+		return h.failed(err, len(node))
+	}
+	return b
+}
+
+// nodeRoom is what a node that is gone is written to: any fits.
+const nodeRoom = 8 << 10
 
 // ResizeNode implements collection.Home.
 func (h *home) ResizeNode(id uint32, n int) []byte {
-	h.tx.changes()
+	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {
 		return h.failed(errNodeGone, n)
 	}
-	b, err := h.tx.grow(l, n)
+	b, err := h.tx.grow(l, n, value.Natural, h.tx.fresh())
 	if err != nil {
 		return h.failed(err, n)
 	}
@@ -361,7 +419,7 @@ func (h *home) HasNode(id uint32) bool {
 
 // RemoveNode implements collection.Home.
 func (h *home) RemoveNode(id uint32) {
-	h.tx.changes()
+	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {
 		h.tx.fail(errNodeGone)
@@ -417,6 +475,7 @@ func (tx *Tx) Move(fromDB int, from []byte, toDB int, to []byte) {
 	}
 	e := entryOf(it)
 	e.Value = bytes.Clone(e.Value)
+	tx.Touched(fromDB, from)
 	if err := tx.ks.front.Remove(&l, tx.fresh()); err != nil { // without its nodes
 		tx.fail(err)
 	}

@@ -40,7 +40,7 @@ func (tx *Tx) letGo() (err error) {
 			err = errors.Join(err, v.close())
 		}
 	}
-	tx.copies = nil
+	tx.copies, tx.copyAt = nil, nil
 	return err
 }
 
@@ -90,6 +90,21 @@ func (tx *Tx) copyAll(read *Tx, keys []Key) (large bool) {
 		tx.copies = append(tx.copies, copied{Key: k, entry: e, ok: ok})
 	}
 	return large
+}
+
+// copyUndeclared adds a copy of a key that a command meets: under the shared lock, if nothing has to be loaded or pinned.
+func (ks *Keyspace) copyUndeclared(tx *Tx, k Key) error {
+	read := Tx{}
+	ks.mu.RLock()
+	read.Begin(ks, Reading, tx.db, tx.now, 0)
+	e, ok := read.Peek(k.DB, k.Key)
+	e.Value = bytes.Clone(e.Value)
+	ks.mu.RUnlock()
+	if read.err != nil || read.cold || e.Enc == value.Large {
+		return ks.copyNow(tx, []Key{k})
+	}
+	tx.copies = append(tx.copies, copied{Key: k, entry: e, ok: ok})
+	return nil
 }
 
 // copyNow adds copies of keys, all as of one moment, with views of the nodes of large collections.

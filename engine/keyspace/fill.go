@@ -251,46 +251,48 @@ func (ks *Keyspace) enter(sp *front.Space, slot uint16, epoch uint32, fn func() 
 
 var errSlotTooBig = errors.New("the slot is too big to be loaded whole")
 
+// loadedSlot is a slot's records as the store has them, back to back.
+type loadedSlot struct {
+	bytes []byte
+	keys  []slotKey
+}
+
+// slotKey says where a record's key and value end in loadedSlot.bytes.
+type slotKey struct {
+	hash     uint64
+	key, end int
+}
+
+// keepLoaded is the room that is kept for the next slot, bytes.
+const keepLoaded = 256 << 10
+
+var loadedPool = sync.Pool{New: func() any { return new(loadedSlot) }}
+
 // fetchSlot fills all keys of a slot, or one key alone if the slot turns out too big.
 func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
-	var buf []byte
-	var ends []int
+	x := loadedPool.Get().(*loadedSlot)
+	defer func() {
+		if cap(x.bytes) <= keepLoaded {
+			loadedPool.Put(x)
+		}
+	}()
 	for range attempts {
 		ks.mu.RLock()
 		epoch := sp.Epoch(slot)
 		ks.mu.RUnlock()
-		buf, ends = buf[:0], ends[:0]
-		complete, err := ks.store.LoadSlot(sp.Number, slot, SlotFill, func(_ uint64, key, record []byte) error {
-			if len(buf)+len(key)+len(record) > slotBytes {
+		x.bytes, x.keys = x.bytes[:0], x.keys[:0]
+		complete, err := ks.store.LoadSlot(sp.Number, slot, SlotFill, func(hash uint64, key, record []byte) error {
+			if len(x.bytes)+len(key)+len(record) > slotBytes {
 				return errSlotTooBig
 			}
-			buf = append(append(buf, key...), record...)
-			ends = append(ends, len(buf)-len(record), len(buf))
+			x.bytes = append(append(x.bytes, key...), record...)
+			x.keys = append(x.keys, slotKey{hash, len(x.bytes) - len(record), len(x.bytes)})
 			return nil
 		})
 		if err != nil || !complete { // too big, or damaged somewhere: the one key may do
 			return ks.fetchKey(sp, key)
 		}
-		done, err := ks.enter(sp, slot, epoch, func() error {
-			if err := ks.front.Reserve(sp, slot, len(ends)/2); err != nil {
-				return err
-			}
-			at := 0
-			for i := 0; i < len(ends); i += 2 {
-				k, record := buf[at:ends[i]], buf[ends[i]:ends[i+1]]
-				at = ends[i+1]
-				_, hash := ks.front.Place(sp, k)
-				l := ks.front.Find(sp, slot, hash, k)
-				if l.Known() {
-					continue
-				}
-				if err := ks.enterLocked(&l, record, true); err != nil {
-					return err
-				}
-			}
-			ks.front.SetComplete(sp, slot)
-			return nil
-		})
+		done, err := ks.enter(sp, slot, epoch, func() error { return ks.enterSlotLocked(sp, slot, x) })
 		if err != nil { // some record of the slot is damaged: the one key may do
 			return ks.fetchKey(sp, key)
 		}
@@ -298,6 +300,27 @@ func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
 			return nil
 		}
 	}
+	return nil
+}
+
+// enterSlotLocked enters all keys of a slot that have no entry yet.
+func (ks *Keyspace) enterSlotLocked(sp *front.Space, slot uint16, x *loadedSlot) error {
+	if err := ks.front.Reserve(sp, slot, len(x.keys)); err != nil {
+		return err
+	}
+	at := 0
+	for _, k := range x.keys {
+		key, record := x.bytes[at:k.key], x.bytes[k.key:k.end]
+		at = k.end
+		l := ks.front.Find(sp, slot, k.hash, key)
+		if l.Known() {
+			continue
+		}
+		if err := ks.enterLocked(&l, record, true); err != nil {
+			return err
+		}
+	}
+	ks.front.SetComplete(sp, slot)
 	return nil
 }
 

@@ -68,6 +68,7 @@ type Keyspace struct {
 	usage   usage
 	memory  memory
 	fills   fills
+	watched atomic.Pointer[Observer]
 	due     dueScan
 	evicted atomic.Int64
 	stored  atomic.Int64

@@ -46,8 +46,11 @@ func (u *usage) rank() func(use uint32) uint32 {
 // fresh is the recency word of a new entry.
 func (tx *Tx) fresh() uint32 { return front.FreshUse(tx.ks.usage.clock.Load()) }
 
-// touch notes a use of the key at l.
+// touch notes a use of the key at l. A trial uses nothing.
 func (tx *Tx) touch(l *front.Loc) {
+	if tx.mode == Trying {
+		return
+	}
 	u := &tx.ks.usage
 	now, use := u.clock.Load(), tx.ks.front.Recency(l)
 	if !u.lfu.Load() {
@@ -102,6 +105,7 @@ func (tx *Tx) Recency(db int, key []byte) (idle int64, freq uint8, ok bool) {
 // SetRecency overwrites what Recency reports (RESTORE's IDLETIME and FREQ), as far as the policy goes by it. Negative:
 // leave.
 func (tx *Tx) SetRecency(db int, key []byte, idle int64, freq int) {
+	tx.changes()
 	l, _, live := tx.find(db, key)
 	if !live {
 		return

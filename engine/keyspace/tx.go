@@ -47,6 +47,7 @@ type Tx struct {
 	now     int64
 	rnd     uint64
 	own     uint64 // what reads that ride along draw from
+	term    uint64
 	chance  uint64 // what decides whether a use is counted
 	counted uint64 // hash of the key whose use this command has counted last
 	noTouch bool   // reads do not count as uses
@@ -55,9 +56,10 @@ type Tx struct {
 	due  bool
 	err  error
 
-	copies []copied // Detached: the declared keys
-	view   *view    // Detached: all keys, for walks
-	opened opened   // collections, for reuse
+	copies []copied // Detached: the declared keys, and others that were met
+	copyAt map[string]int
+	view   *view  // Detached: all keys, for walks
+	opened opened // collections, for reuse
 	nodes  *nodeCache
 	last   lastFound
 
@@ -68,7 +70,7 @@ type Tx struct {
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, chance: seed, opened: tx.opened, nodes: tx.nodes}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, chance: seed, opened: tx.opened, nodes: tx.nodes, last: tx.last}
 	tx.opened.reset()
 }
 
@@ -76,7 +78,6 @@ func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
 func (tx *Tx) Again(mode Mode, db int) {
 	tx.mode, tx.db, tx.cold, tx.due, tx.counted = mode, db, false, false, 0
 	tx.opened.reset()
-	tx.last = lastFound{}
 	tx.nodesRead = 0
 }
 
@@ -92,6 +93,15 @@ func (tx *Tx) Err() error { return tx.err }
 
 // SetNoTouch says whether reads do not count as uses of their keys (CLIENT NO-TOUCH), until the next Begin.
 func (tx *Tx) SetNoTouch(on bool) { tx.noTouch = on }
+
+// SetTerm notes the term of the entry that is applied, until the next Begin.
+func (tx *Tx) SetTerm(term uint64) { tx.term = term }
+
+// Term is the term of the entry that is applied, 0 outside of Apply.
+func (tx *Tx) Term() uint64 { return tx.term }
+
+// Mode is where the transaction runs.
+func (tx *Tx) Mode() Mode { return tx.mode }
 
 // Now is the transaction's time, Unix milliseconds.
 func (tx *Tx) Now() int64 { return tx.now }
@@ -156,13 +166,14 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 			tx.due = true
 		case Writing:
 			tx.remove(&l)
+			tx.reaped(db, key)
 		}
 		return l, it, false
 	}
 	return l, it, true
 }
 
-// lastFound is the key that a command has found last: most commands look the same one up several times.
+// lastFound is the key that was found last: most commands look the same one up several times, and often the next does.
 type lastFound struct {
 	loc   front.Loc
 	moves uint64 // front.Moves when it was found
@@ -171,6 +182,21 @@ type lastFound struct {
 // is says whether it is the place of key.
 func (x *lastFound) is(f *front.Front, sp *front.Space, key []byte) bool {
 	return x.moves == f.Moves() && x.loc.Space == sp && x.loc.Known() && bytes.Equal(f.Key(&x.loc), key)
+}
+
+// again is the place of a key that was found last, is live and has no time to live; nil if it is not so.
+func (tx *Tx) again(db int, key []byte) (l *front.Loc, kind value.Kind, enc value.Encoding, v []byte) {
+	f := tx.ks.front
+	if !tx.last.is(f, tx.ks.mu.dbs[db], key) {
+		return nil, 0, 0, nil
+	}
+	l = &tx.last.loc
+	l.Key = key
+	kind, enc, v, ok := f.Plain(l)
+	if !ok {
+		return nil, 0, 0, nil
+	}
+	return l, kind, enc, v
 }
 
 func entryOf(it front.Item) Entry {
@@ -217,6 +243,7 @@ func (tx *Tx) remove(l *front.Loc) {
 func (tx *Tx) Put(db int, key []byte, e Entry) {
 	tx.changes()
 	l, _, live := tx.find(db, key)
+	tx.Touched(db, key)
 	if live {
 		tx.ks.abandonLocked(&l)
 	}
@@ -250,6 +277,7 @@ func (tx *Tx) Grow(db int, key []byte, n int, enc value.Encoding) []byte {
 		tx.fail(err)
 		return make([]byte, n)
 	}
+	tx.Touched(db, key)
 	return b
 }
 
@@ -260,6 +288,7 @@ func (tx *Tx) SetExpire(db int, key []byte, at int64) bool {
 	if !live {
 		return false
 	}
+	tx.Touched(db, key)
 	if it.Expire == at {
 		return true
 	}
@@ -275,6 +304,7 @@ func (tx *Tx) Delete(db int, key []byte) bool {
 	l, _, live := tx.find(db, key)
 	if live {
 		tx.remove(&l)
+		tx.Touched(db, key)
 	}
 	return live
 }
@@ -297,6 +327,7 @@ func (tx *Tx) Flush(db int) int64 {
 	if n == 0 {
 		return 0 // its number stays, and nothing has to be dropped: FLUSHALL meets fifteen of these
 	}
+	tx.flushing(db)
 	ks.front.DropSpace(sp)
 	ks.mu.dropped = append(ks.mu.dropped, sp.Number)
 	ks.mu.dbs[db] = ks.newSpace()
@@ -306,6 +337,7 @@ func (tx *Tx) Flush(db int) int64 {
 // Swap exchanges the data bases a and b.
 func (tx *Tx) Swap(a, b int) {
 	tx.changes()
+	tx.swapping(a, b)
 	dbs := &tx.ks.mu.dbs
 	dbs[a], dbs[b] = dbs[b], dbs[a]
 }
@@ -346,17 +378,40 @@ func (tx *Tx) copyOf(db int, key []byte) (Entry, bool) {
 
 // copiedKey is the copy of a key, made now if it was not declared.
 func (tx *Tx) copiedKey(db int, key []byte) *copied {
-	for i := range tx.copies {
-		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
-			return c
-		}
+	if i, ok := tx.copyIndex(db, key); ok {
+		return &tx.copies[i]
 	}
-	if err := tx.ks.copyNow(tx, []Key{{db, bytes.Clone(key)}}); err != nil {
+	if err := tx.ks.copyUndeclared(tx, Key{db, bytes.Clone(key)}); err != nil {
 		tx.fail(err)
 		return &copied{}
 	}
 	return &tx.copies[len(tx.copies)-1]
 }
+
+// fewCopies is how many copies are searched one by one; with more, an index is kept.
+const fewCopies = 8
+
+// copyIndex finds a key among the copies.
+func (tx *Tx) copyIndex(db int, key []byte) (int, bool) {
+	for i := range tx.copies[:min(len(tx.copies), fewCopies)] {
+		if c := &tx.copies[i]; c.DB == db && bytes.Equal(c.Key.Key, key) {
+			return i, true
+		}
+	}
+	if len(tx.copies) <= fewCopies {
+		return 0, false
+	}
+	if tx.copyAt == nil {
+		tx.copyAt = map[string]int{}
+	}
+	for i := fewCopies + len(tx.copyAt); i < len(tx.copies); i++ {
+		tx.copyAt[copyName(tx.copies[i].DB, tx.copies[i].Key.Key)] = i
+	}
+	i, ok := tx.copyAt[copyName(db, key)]
+	return i, ok
+}
+
+func copyName(db int, key []byte) string { return string(append([]byte{byte(db)}, key...)) }
 
 // position is where a key's record stands in the store.
 func (ks *Keyspace) position(sp *front.Space, key []byte) store.Position {

@@ -41,6 +41,12 @@ type Writer interface {
 	Verbatim(format, text string)
 }
 
+// Parts is a Writer that wants to know where the reply of each command of a transaction begins.
+type Parts interface {
+	// Part says that what follows is the reply of the i-th command, from 0.
+	Part(i int)
+}
+
 // Discard drops all it is given.
 var Discard Writer = discard{}
 

@@ -29,6 +29,7 @@ type Loop struct {
 	conns   map[uint64]*Conn
 	dirty   []*Conn
 	now     time.Time
+	busy    time.Time // since when the loop has neither waited nor posted the lookout
 	tickFn  func()
 	again   bool // a handler was called behind OnTurnEnd: turn once more before waiting
 	quit    bool
@@ -81,8 +82,14 @@ func (l *Loop) Post(fn func()) bool {
 // run is the loop's goroutine.
 func (l *Loop) run() {
 	for !l.quit {
-		l.wait()
+		waited := l.wait()
 		l.now = time.Now()
+		if waited {
+			l.busy = l.now
+		} else if l.now.Sub(l.busy) > lookoutAfter {
+			l.busy = l.now
+			l.server.postLookout()
+		}
 		l.runPosted()
 		l.poll.dispatch()
 		l.runPosted()
@@ -103,19 +110,20 @@ func (l *Loop) run() {
 	l.poll.close()
 }
 
-// wait returns when a socket is ready or something is posted.
-func (l *Loop) wait() {
+// wait returns when a socket is ready or something is posted, and whether the loop had to give up its processor for that.
+func (l *Loop) wait() (waited bool) {
 	if l.poll.collect() || l.hasPosted() || l.again {
 		l.again = false
-		return
+		return false
 	}
 	l.asleep.Store(true)
 	if l.hasPosted() { // posted before asleep was set: nobody wakes us
 		l.asleep.Store(false)
-		return
+		return false
 	}
 	l.poll.block()
 	l.asleep.Store(false)
+	return true
 }
 
 func (l *Loop) hasPosted() bool {

@@ -35,6 +35,7 @@ type Server struct {
 
 	stopAccepting chan struct{} // closed when the listeners end
 
+	lookout    chan struct{} // has the lookout run
 	goroutines sync.WaitGroup
 
 	mu struct {
@@ -56,7 +57,7 @@ func New(opts Options) (*Server, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{opts: opts, idle: make(chan struct{}, 1), stop: make(chan struct{}), stopAccepting: make(chan struct{})}
+	s := &Server{opts: opts, idle: make(chan struct{}, 1), stop: make(chan struct{}), stopAccepting: make(chan struct{}), lookout: make(chan struct{}, 1)}
 	s.SetKeepAlive(opts.KeepAlive)
 	for id := range opts.Loops {
 		l, err := newLoop(id, s)
@@ -93,6 +94,7 @@ func (s *Server) Start() {
 		s.goFunc(l.run)
 	}
 	s.goFunc(s.runTicker)
+	s.goFunc(s.runLookout)
 }
 
 // goFunc starts a goroutine that Close waits for.
@@ -116,6 +118,31 @@ func (s *Server) runTicker() {
 		case <-s.stop:
 			return
 		}
+	}
+}
+
+// lookoutAfter is how long a loop may be busy before it has the lookout run.
+const lookoutAfter = 200 * time.Microsecond
+
+// runLookout is a goroutine that does nothing: running it makes Go's scheduler look for ready sockets. A thread that gets
+// a loop from the runtime's poller leaves the poller to nobody, and if the loop then stays busy, a processor that is idle
+// sleeps through what becomes ready for the other loops until the runtime's monitor polls, 10 to 20 ms later. The thread
+// that is woken to run this one finds nothing else to do, and waits for sockets.
+func (s *Server) runLookout() {
+	for {
+		select {
+		case <-s.lookout:
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+// postLookout has the lookout run where a processor is idle.
+func (s *Server) postLookout() {
+	select {
+	case s.lookout <- struct{}{}:
+	default: // it has not run since: no processor is idle
 	}
 }
 

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/engine/reply"
+	"github.com/larder-db/larder/server/resp"
+)
+
+// aboutTransactions are the flags of the rows.
+const aboutTransactions = command.NoScript | command.Loading | command.Stale | command.Fast | command.AllowBusy
+
+// What transactions are made of is in transaction.go, and who watches what in watch.go.
+var transactionCommands = []serverCommand{
+	{Command: command.Command{Name: "MULTI", Arity: 1, Flags: aboutTransactions, Group: "transactions", Since: "1.2.0",
+		Summary: "Begins a transaction: what follows is kept for EXEC."}, Run: multi, Anytime: true, InMulti: true},
+	{Command: command.Command{Name: execName, Arity: 1, Flags: command.NoScript | command.Loading | command.Stale | command.SkipSlowlog, Group: "transactions", Since: "1.2.0",
+		Summary: "Runs the commands of a transaction, all or none, with nobody else's between them."}, Take: execCommand, InMulti: true},
+	{Command: command.Command{Name: "DISCARD", Arity: 1, Flags: aboutTransactions, Group: "transactions", Since: "2.0.0",
+		Summary: "Ends a transaction without running it."}, Run: discard, Anytime: true, InMulti: true},
+	{Command: command.Command{Name: "WATCH", Arity: -2, Flags: aboutTransactions, Group: "transactions", Since: "2.2.0",
+		Keys:    []command.KeySpec{{First: 1, Last: -1, Step: 1, Use: command.RO}},
+		Summary: "Has the next EXEC do nothing if one of the keys is touched before it."}, Run: watchKeys, InMulti: true},
+	{Command: command.Command{Name: "UNWATCH", Arity: 1, Flags: aboutTransactions, Group: "transactions", Since: "2.2.0",
+		Summary: "Forgets all watched keys."}, Run: unwatch, Anytime: true},
+}
+
+const execName = "EXEC"
+
+func multi(s *session, _ [][]byte, w *resp.Writer) {
+	if s.multi != nil {
+		w.Error("ERR MULTI calls can not be nested")
+		return
+	}
+	s.multi = &transaction{}
+	w.Simple(reply.OK)
+}
+
+func discard(s *session, _ [][]byte, w *resp.Writer) {
+	if s.multi == nil {
+		w.Error("ERR DISCARD without MULTI")
+		return
+	}
+	s.discard()
+	w.Simple(reply.OK)
+}
+
+// discard ends the transaction under way, if there is one, and forgets the watched keys.
+func (s *session) discard() {
+	s.multi = nil
+	s.unwatch()
+}
+
+func unwatch(s *session, _ [][]byte, w *resp.Writer) {
+	s.unwatch()
+	w.Simple(reply.OK)
+}
+
+// unwatch forgets the watched keys.
+func (s *session) unwatch() {
+	if s.watcher != nil {
+		s.server.node.watches.remove(s.watcher)
+		s.watcher = nil
+	}
+}
+
+// maxWatched bounds the keys that one client watches.
+const maxWatched = 1 << 16
+
+// watchKeys runs WATCH. Earlier commands of the connection are done, so that nothing of its own is still to be applied.
+func watchKeys(s *session, args [][]byte, w *resp.Writer) {
+	if s.multi != nil {
+		w.Error("ERR WATCH inside MULTI is not allowed")
+		return
+	}
+	n := s.server.node
+	term := n.group.LeaderTerm()
+	if term == 0 {
+		w.Error(noLeader)
+		return
+	}
+	if s.watcher == nil {
+		s.watcher = &watcher{term: term}
+	}
+	of := s.watcher
+	if len(of.list)+len(args)-1 > maxWatched {
+		w.Error("ERR too many watched keys")
+		return
+	}
+	if of.term != term || of.dirty.Load() { // its EXEC will do nothing whatever comes
+		of.dirty.Store(true)
+		w.Simple(reply.OK)
+		return
+	}
+	args = cloneArgs(args[1:])
+	keys := make([]keyspace.Key, len(args))
+	for i, key := range args {
+		keys[i] = keyspace.Key{DB: s.db, Key: key}
+	}
+	now := n.group.Now()
+	look := func(wait bool) (bool, error) {
+		return n.engine.Keys().States(keys, wait, func(states []keyspace.KeyState) { n.watches.add(of, keys, states, now) })
+	}
+	done, err := look(false)
+	if err == nil && !done { // a key is cold
+		s.workReply(func() { _, err = look(true) }, func(w *resp.Writer) { s.watched(err, w) })
+		return
+	}
+	s.watched(err, w)
+}
+
+// watched answers WATCH.
+func (s *session) watched(err error, w *resp.Writer) {
+	if err != nil {
+		s.server.log.Error("WATCH met data that cannot be read", "error", err)
+		s.watcher.dirty.Store(true)
+		w.Error(unreadable)
+		return
+	}
+	w.Simple(reply.OK)
+}

@@ -67,8 +67,11 @@ func (tx *Tx) putLong(l *front.Loc, db int, key []byte, e Entry) {
 // is none.
 func (tx *Tx) Lengthen(db int, key []byte) *collection.String {
 	tx.changes()
-	l, it, _ := tx.find(db, key)
-	e := entryOf(it)
+	l, it, live := tx.find(db, key)
+	var e Entry
+	if live {
+		e = entryOf(it)
+	}
 	if !e.Long() {
 		e.Value = bytes.Clone(e.Value)
 		tx.putLong(&l, db, key, e)
@@ -236,14 +239,14 @@ func (h *home) Drop() {
 // with the same pages again and again.
 type nodeCache struct {
 	moves uint64 // front.Moves as of which the places are good
-	round uint32 // of the places that are good
+	round uint64 // of the places that are good; 0: of none
 	nodes [64]foundNode
 }
 
 type foundNode struct {
 	loc   front.Loc
 	key   [front.NodeKeySize]byte
-	round uint32
+	round uint64
 }
 
 // place is where the cache has a node, or would have it; ok says that it is there.
@@ -335,6 +338,9 @@ func (h *home) Node(id uint32) []byte {
 	if h.tx.nodesRead++; h.tx.nodesRead > readingNodes && h.tx.mode == Reading {
 		h.tx.cold = true // a worker goes on, holding no lock
 		return nil
+	}
+	if h.tx.nodesRead > tryingNodes && h.tx.mode == Trying {
+		panic(trialOver{}) // recovered in try
 	}
 	l, node, live := h.findNode(id)
 	if !live {

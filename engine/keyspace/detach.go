@@ -173,6 +173,9 @@ func (v *nodeView) node(slot uint16, hash uint64, key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if it.Tombstone {
+		return nil, errNodeGone
+	}
 	if !known {
 		if node, err = v.stored(slot, hash, key); err != nil {
 			return nil, err

@@ -293,8 +293,11 @@ func (ks *Keyspace) fetchSlot(sp *front.Space, slot uint16, key []byte) error {
 			return ks.fetchKey(sp, key)
 		}
 		done, err := ks.enter(sp, slot, epoch, func() error { return ks.enterSlotLocked(sp, slot, x) })
-		if done || err != nil {
-			return err
+		if err != nil { // some record of the slot is damaged: the one key may do
+			return ks.fetchKey(sp, key)
+		}
+		if done {
+			return nil
 		}
 	}
 	return nil

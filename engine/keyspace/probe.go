@@ -10,7 +10,11 @@ import (
 // A command of an entry that is about to be applied may need nodes of large collections that are cold. Which ones, only the
 // command knows: so before the lock is taken for the entry, it is tried. A trial runs under the shared lock, up to the
 // command's first change, and notes what it misses; what is missed is fetched, and the trial repeated, until it misses
-// nothing. What a command needs behind its first change is loaded in place.
+// nothing. What a command needs behind its first change is loaded in place. So is what a trial leaves out: it is bounded,
+// since the command may go on for long over what it misses, or before it changes anything.
+
+// tryingNodes is how many nodes a trial may look at.
+const tryingNodes = 16 * readingNodes
 
 // missed is an entry that a trial did not find in the front.
 type missed struct {
@@ -18,7 +22,7 @@ type missed struct {
 	key   []byte
 }
 
-// trialOver ends a trial at its first change.
+// trialOver ends a trial: at its first change, or where it has taken long enough.
 type trialOver struct{}
 
 // changes is called by whatever is about to change something.
@@ -32,7 +36,9 @@ func (tx *Tx) changes() {
 func (tx *Tx) miss(sp *front.Space, key []byte) {
 	tx.cold = true
 	if tx.mode == Trying {
-		tx.missing = append(tx.missing, missed{sp, bytes.Clone(key)})
+		if tx.missing = append(tx.missing, missed{sp, bytes.Clone(key)}); len(tx.missing) >= mostFills {
+			panic(trialOver{}) // recovered in try
+		}
 	}
 }
 

@@ -89,6 +89,9 @@ func CheckRoot(b []byte, enc value.Encoding) error {
 	if len(b) != rootSize || b[0] != rootVersion || b[1] >= maxHeight || b[2] >= maxHeight {
 		return fmt.Errorf("%w: the root of a large collection of %d bytes", errChunk, len(b))
 	}
+	if r := readRoot(b); r.count < 0 || r.size < 0 {
+		return fmt.Errorf("%w: a large collection of %d elements in %d bytes", errChunk, r.count, r.size)
+	}
 	return nil
 }
 

@@ -147,6 +147,9 @@ func (l *List) RemoveRange(from, to int) {
 			return
 		}
 		n := t.remove(&pl, left)
+		if n == 0 {
+			return
+		}
 		left -= n
 		l.root.count -= n
 	}

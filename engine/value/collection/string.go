@@ -71,6 +71,7 @@ func (s *String) piece(id uint32, n int) []byte {
 // Range are the bytes from <= i < to, part by part; to is at most Len. The string must not be changed meanwhile.
 func (s *String) Range(from, to int) iter.Seq[[]byte] {
 	return func(yield func(part []byte) bool) {
+		s.look()
 		for from < to {
 			id, at := uint32(from/pieceSize), from%pieceSize
 			n := min(to-from, pieceSize-at)

@@ -48,7 +48,7 @@ func (t *tree) leafOf(id uint32) chunk {
 // pageOf is a page; nil if it cannot be had.
 func (t *tree) pageOf(id uint32) page {
 	b := t.home.Node(id)
-	if b == nil || b[0] == leafLevel {
+	if b == nil || b[0] == leafLevel || b[0] == pieceLevel {
 		return nil
 	}
 	return page(b)
@@ -233,6 +233,9 @@ func (t *tree) insert(pl *place, e []byte) {
 // replace puts an element in the place of the one that is there, which nothing has changed since it was found.
 func (t *tree) replace(pl *place, e []byte) {
 	leaf := pl.chunk
+	if pl.at >= leaf.count() {
+		return
+	}
 	old := len(leaf)
 	n := old + len(e) - len(leaf.elem(pl.at))
 	if leaf.count() > 1 && (1+n > leafMax || len(e) >= bigElement) {
@@ -398,7 +401,9 @@ func (t *tree) newRoot(id uint32, count int, added []child) {
 func (t *tree) remove(pl *place, n int) int {
 	leaf := pl.chunk
 	have, old := leaf.count(), len(leaf)
-	n = min(n, have-pl.at)
+	if n = min(n, have-pl.at); n <= 0 {
+		return 0 // a page has lied about its leaf
+	}
 	if n == have {
 		t.removeNode(pl.leaf, 1+old)
 		t.dropChild(pl, pl.depth-1, n)

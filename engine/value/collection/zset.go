@@ -330,7 +330,7 @@ func (z *ZSet) RemoveRange(from, to int) {
 			return
 		}
 		n := z.forget(&t, pl.chunk, pl.at, left)
-		if pl = scores.seekPlace(from); !pl.ok || scores.remove(&pl, n) != n {
+		if pl = scores.seekPlace(from); n == 0 || !pl.ok || scores.remove(&pl, n) != n {
 			return
 		}
 		z.root.count -= n
@@ -342,7 +342,7 @@ func (z *ZSet) RemoveRange(from, to int) {
 // forget takes up to n members of a leaf, from the at-th on, out of the run that finds scores, and returns how many that
 // were.
 func (z *ZSet) forget(t *tree, leaf chunk, at, n int) int {
-	n = min(n, leaf.count()-at)
+	n = max(min(n, leaf.count()-at), 0)
 	part := make([]byte, leaf.part(at, at+n))
 	leaf.copyPart(part, at, at+n)
 	for i := range n {

@@ -120,7 +120,7 @@ func TestAllKeysPolicies(t *testing.T) {
 	for _, name := range []string{"allkeys-lru", "allkeys-lfu", "allkeys-random"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ts := start(t, policy(name, "enable-debug-command yes")...)
+			ts := start(t, policy(name, "enable-debug-command yes", "lfu-log-factor 0")...) // 0: every use counts
 			c := ts.dial()
 			ts.age(0)
 			const hot, rounds, each = 1000, 8, 4000

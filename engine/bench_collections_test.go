@@ -28,6 +28,7 @@ type collectionBench struct {
 	args    []string
 	members []int
 	numbers []int
+	of      int // of a read: which of benchWrites fills what it reads
 }
 
 var (
@@ -36,12 +37,14 @@ var (
 		{args: []string{"SADD", "s", ""}, members: []int{2}},
 		{args: []string{"ZADD", "z", "", ""}, members: []int{3}, numbers: []int{2}},
 		{args: []string{"RPUSH", "l", ""}, members: []int{2}},
+		{args: []string{"LPUSH", "l", ""}, members: []int{2}},
 	}
 	benchReads = []collectionBench{
 		{args: []string{"HGET", "h", ""}, members: []int{2}},
-		{args: []string{"SISMEMBER", "s", ""}, members: []int{2}},
-		{args: []string{"ZSCORE", "z", ""}, members: []int{2}},
-		{args: []string{"LINDEX", "l", ""}, numbers: []int{2}},
+		{args: []string{"SISMEMBER", "s", ""}, members: []int{2}, of: 1},
+		{args: []string{"ZSCORE", "z", ""}, members: []int{2}, of: 2},
+		{args: []string{"ZRANGE", "z", "77777", "77786"}, of: 2},
+		{args: []string{"LINDEX", "l", ""}, numbers: []int{2}, of: 3},
 	}
 )
 
@@ -95,11 +98,11 @@ func BenchmarkCollectionWrite(b *testing.B) {
 
 // BenchmarkCollectionRead reads from collections of a million members.
 func BenchmarkCollectionRead(b *testing.B) {
-	for i, c := range benchReads {
+	for _, c := range benchReads {
 		b.Run(c.args[0], func(b *testing.B) {
 			e := openTest(b, vfs.NewMem())
 			defer e.close()
-			e.writeBench(b, &benchWrites[i], benchMembers)
+			e.writeBench(b, &benchWrites[c.of], benchMembers)
 			row, args := lookup(c.args[0]), c.prepare()
 			r := e.NewReader()
 			r.Begin(1, 1)

@@ -112,13 +112,12 @@ func endArg(w reply.Writer, arg []byte) (e listEnd, ok bool) {
 	return leftEnd, false
 }
 
-// add puts an element, which may not alias the list, at an end.
-func (e listEnd) add(l *collection.List, v []byte) {
+// add puts an element, which may not alias the list, at an end, and returns how many there are.
+func (e listEnd) add(l *collection.List, v []byte) int {
 	if e == leftEnd {
-		l.Insert(0, v)
-	} else {
-		l.Insert(l.Len(), v)
+		return l.Prepend(v)
 	}
+	return l.Append(v)
 }
 
 // first is the element at an end of a list that has some.
@@ -183,10 +182,11 @@ func pushElements(tx *keyspace.Tx, args [][]byte, w reply.Writer, e listEnd, onl
 		w.Int(0)
 		return
 	}
+	n := 0
 	for _, v := range args[2:] {
-		e.add(l, v)
+		n = e.add(l, v)
 	}
-	w.Int(int64(l.Len()))
+	w.Int(int64(n))
 }
 
 func lPop(tx *keyspace.Tx, args [][]byte, w reply.Writer) { popElements(tx, args, w, leftEnd, "lpop") }

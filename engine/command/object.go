@@ -52,26 +52,13 @@ func putObject(tx *keyspace.Tx, db int, key []byte, o rdb.Object, expire int64) 
 	tx.Delete(db, key)
 	switch o.Kind {
 	case value.List:
-		l, n := tx.List(db, key), 0
-		for e := range o.Elements {
-			l.Insert(n, e)
-			n++
-		}
+		tx.List(db, key).Fill(o.Elements)
 	case value.Set:
-		s := tx.Set(db, key)
-		for m := range o.Elements {
-			s.Add(m)
-		}
+		tx.Set(db, key).Fill(o.Len, o.Elements)
 	case value.Hash:
-		h := tx.Hash(db, key)
-		for f, v := range o.Fields {
-			h.Set(f, v)
-		}
+		tx.Hash(db, key).Fill(o.Len, o.Fields)
 	case value.ZSet:
-		z := tx.ZSet(db, key)
-		for m, score := range o.Scores {
-			z.Set(m, score)
-		}
+		tx.ZSet(db, key).Fill(o.Len, o.Scores)
 	}
 	if expire != 0 {
 		tx.SetExpire(db, key, expire)

@@ -80,9 +80,7 @@ func sDiffStore(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 func storeSet(tx *keyspace.Tx, key []byte, members keyList, w reply.Writer) *collection.Set {
 	tx.Delete(tx.DB(), key)
 	s := tx.Set(tx.DB(), key)
-	for m := range members.all {
-		s.Add(m)
-	}
+	s.Fill(len(members.ends), members.all)
 	w.Int(int64(len(members.ends)))
 	return s
 }

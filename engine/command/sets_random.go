@@ -69,10 +69,7 @@ func popMost(tx *keyspace.Tx, key []byte, s *collection.Set, keep int, w reply.W
 	e, _ := tx.Peek(tx.DB(), key)
 	expire := e.Expire
 	tx.Delete(tx.DB(), key)
-	s = tx.Set(tx.DB(), key)
-	for m := range kept.all {
-		s.Add(m)
-	}
+	tx.Set(tx.DB(), key).Fill(len(kept.ends), kept.all)
 	tx.SetExpire(tx.DB(), key, expire)
 }
 

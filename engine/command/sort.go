@@ -311,12 +311,7 @@ func (s *sorting) storeResult(tx *keyspace.Tx, w reply.Writer) {
 		}
 	}
 	tx.Delete(tx.DB(), s.store) // behind the last look: BY and GET may have read it
-	if len(result) > 0 {
-		l := tx.List(tx.DB(), s.store)
-		for _, v := range result {
-			l.Insert(l.Len(), v)
-		}
-	}
+	tx.List(tx.DB(), s.store).Fill(slices.Values(result))
 	w.Int(int64(len(result)))
 }
 

@@ -89,6 +89,13 @@ func (s *space) chill() {
 }
 
 func (s *space) run(mode keyspace.Mode, now int64, db int, do func(tx *keyspace.Tx)) {
+	if mode == keyspace.Reading { // fills may be under way, as in the engine
+		s.keys.RLock()
+		defer s.keys.RUnlock()
+	} else {
+		s.keys.Lock()
+		defer s.keys.Unlock()
+	}
 	s.tx.Begin(s.keys, mode, db, now, s.random())
 	do(&s.tx)
 	if err := s.tx.Err(); err != nil {

@@ -69,9 +69,13 @@ func (l *scoredList) add(m []byte, score float64) {
 func storeZSet(tx *keyspace.Tx, key []byte, members []scoredMember) {
 	tx.Delete(tx.DB(), key)
 	z := tx.ZSet(tx.DB(), key)
-	for i := range members {
-		z.Set(members[i].member, members[i].score)
-	}
+	z.Fill(len(members), func(yield func([]byte, float64) bool) {
+		for i := range members {
+			if !yield(members[i].member, members[i].score) {
+				return
+			}
+		}
+	})
 	if z.Large() {
 		return
 	}

@@ -51,6 +51,20 @@ func (l *Loc) Final() bool { return l.slot == nil || l.slot.complete }
 // Item is the contents of the entry that Find found.
 func (f *Front) Item(l *Loc) Item { return f.arena.item(l.ref) }
 
+// Value is Item's value alone; live says that it is no tombstone.
+func (f *Front) Value(l *Loc) (v []byte, live bool) {
+	m := f.arena.meta(l.ref)
+	at, k, n := f.arena.shape(l.ref, m)
+	return f.arena.at(l.ref, at+k, n), whatOf(m) != whatTombstone
+}
+
+// Plain is Item without Tombstone and Expire; ok says that the entry has neither.
+func (f *Front) Plain(l *Loc) (kind value.Kind, enc value.Encoding, v []byte, ok bool) {
+	m := f.arena.meta(l.ref)
+	at, k, n := f.arena.shape(l.ref, m)
+	return kindOf(m), encOf(m), f.arena.at(l.ref, at+k, n), whatOf(m) == whatEntry && m&expireBit == 0
+}
+
 // Key is the key of the entry that Find found, as the arena has it.
 func (f *Front) Key(l *Loc) []byte { return f.arena.key(l.ref) }
 
@@ -223,16 +237,12 @@ func (f *Front) dropEntry(l *Loc) {
 // writable. New bytes are zero.
 func (f *Front) Grow(l *Loc, n int, enc value.Encoding, clock uint32) ([]byte, error) {
 	old := f.arena.meta(l.ref)
-	it := f.arena.item(l.ref)
-	have := len(it.Value)
-	if n == have && it.Enc == enc && !f.wanted(l, old) {
-		if tagOf(old) != f.cur {
-			f.setTag(l.ref, old, f.arena.blockLen(l.ref), f.cur)
-			f.markDirty(l.seg)
-		}
-		atomic.StoreUint32(f.arena.recency(l.ref), clock)
-		return it.Value, nil
+	at, k, have := f.arena.shape(l.ref, old)
+	if n == have && encOf(old) == enc && !f.wanted(l, old) {
+		f.soil(l, old, clock)
+		return f.arena.at(l.ref, at+k, n), nil
 	}
+	it := f.arena.item(l.ref)
 	need, long := blockBytes(len(l.Key), n, it.Expire)
 	size := f.arena.blockLen(l.ref)
 	inPlace := !f.wanted(l, old) && long == (old&longBit != 0)
@@ -261,6 +271,15 @@ func (f *Front) Grow(l *Loc, n int, enc value.Encoding, clock uint32) ([]byte, e
 		clear(out[have:])
 	}
 	return out, nil
+}
+
+// soil makes the entry at l, whose meta is m and which no walk wants, a dirty one.
+func (f *Front) soil(l *Loc, m uint32, clock uint32) {
+	if tagOf(m) != f.cur {
+		f.setTag(l.ref, m, f.arena.blockLen(l.ref), f.cur)
+		f.markDirty(l.seg)
+	}
+	f.Touch(l, clock)
 }
 
 // count keeps the figures of entries with a dirty tag.

@@ -79,6 +79,8 @@ func (a *arena) meta(r Ref) uint32       { return atomic.LoadUint32((*uint32)(a.
 func (a *arena) setMeta(r Ref, m uint32) { atomic.StoreUint32((*uint32)(a.ptr(r)), m) }
 func (a *arena) recency(r Ref) *uint32   { return (*uint32)(unsafe.Add(a.ptr(r), 4)) }
 func tagOf(m uint32) Tag                 { return Tag(m >> tagShift & 3) }
+func kindOf(m uint32) value.Kind         { return value.Kind(m >> kindShift & 15) }
+func encOf(m uint32) value.Encoding      { return value.Encoding(m >> encShift & 3) }
 func whatOf(m uint32) uint32             { return m & 15 }
 func withTag(m uint32, t Tag) uint32     { return m&^tagMask | uint32(t)<<tagShift }
 func (a *arena) at(r Ref, off, n int) []byte {
@@ -121,8 +123,8 @@ func (a *arena) item(r Ref) Item {
 	m := a.meta(r)
 	at, k, v := a.shape(r, m)
 	return Item{
-		Kind:      value.Kind(m >> kindShift & 15),
-		Enc:       value.Encoding(m >> encShift & 3),
+		Kind:      kindOf(m),
+		Enc:       encOf(m),
 		Tombstone: whatOf(m) == whatTombstone,
 		Expire:    a.expire(r, m),
 		Value:     a.at(r, at+k, v),

@@ -16,6 +16,12 @@ import (
 
 // Kind is the kind of value under key, value.None if there is none. It counts as a use of the key.
 func (tx *Tx) Kind(db int, key []byte) value.Kind {
+	if tx.mode != Detached && !tx.noTouch {
+		if l, kind, _, _ := tx.again(db, key); l != nil {
+			tx.touch(l)
+			return kind
+		}
+	}
 	e, _ := tx.Get(db, key)
 	return e.Kind
 }
@@ -155,6 +161,12 @@ func (h *home) find() (l front.Loc, it front.Item, live bool) {
 	return l, it, live
 }
 
+// changes is called by whatever is about to change something.
+func (h *home) changes() {
+	h.tx.changes()
+	h.tx.Touched(h.db, h.key)
+}
+
 // Root implements collection.Home.
 func (h *home) Root() ([]byte, value.Encoding) {
 	var b []byte
@@ -167,6 +179,9 @@ func (h *home) Root() ([]byte, value.Encoding) {
 		h.slot = Slot(h.key)
 		h.copied = c
 		b, enc = c.entry.Value, c.entry.Enc
+	} else if l, _, e, v := h.tx.again(h.db, h.key); l != nil {
+		h.slot = l.Slot
+		b, enc = v, e
 	} else {
 		_, it, live := h.find()
 		if !live {
@@ -175,17 +190,24 @@ func (h *home) Root() ([]byte, value.Encoding) {
 		b, enc = it.Value, it.Enc
 	}
 	if enc == value.Large {
-		h.collection, _, _ = collection.Nodes(b)
+		h.collection = collection.Number(b)
 	}
 	return b, enc
 }
 
 // ResizeRoot implements collection.Home.
 func (h *home) ResizeRoot(n int, enc value.Encoding) []byte {
-	h.tx.changes()
+	h.changes()
 	f := h.tx.ks.front
+	if l, _, _, _ := h.tx.again(h.db, h.key); l != nil {
+		h.slot = l.Slot
+		b, err := h.tx.grow(l, n, enc, h.tx.written(l, true))
+		if err != nil {
+			return h.failed(err, n)
+		}
+		return b
+	}
 	l, _, live := h.find()
-	h.tx.Touched(h.db, h.key)
 	if !live {
 		if err := f.Put(&l, front.Item{Kind: h.kind, Enc: enc, Value: emptyValue}, h.tx.written(&l, false)); err != nil {
 			return h.failed(err, n)
@@ -209,10 +231,9 @@ func (h *home) failed(err error, n int) []byte {
 
 // Drop implements collection.Home.
 func (h *home) Drop() {
-	h.tx.changes()
+	h.changes()
 	if l, _, live := h.find(); live {
 		h.tx.remove(&l)
-		h.tx.Touched(h.db, h.key)
 	}
 }
 
@@ -221,7 +242,7 @@ func (h *home) Drop() {
 type nodeCache struct {
 	moves uint64 // front.Moves as of which the places are good
 	round uint32 // of the places that are good
-	nodes [32]foundNode
+	nodes [64]foundNode
 }
 
 type foundNode struct {
@@ -258,13 +279,19 @@ func (tx *Tx) node(sp *front.Space, slot uint16, hash uint64) *foundNode {
 	return n
 }
 
-// grow is front.Grow for a node's place in the cache. That the node itself moves is known there; others stay.
-func (tx *Tx) grow(l *front.Loc, n int) ([]byte, error) {
+// grow is front.Grow for a node's place in the cache, or the key's that was found last. That this entry moves is known
+// there; others stay.
+func (tx *Tx) grow(l *front.Loc, n int, enc value.Encoding, use uint32) ([]byte, error) {
 	f := tx.ks.front
-	good := tx.nodes.moves == f.Moves()
-	b, err := f.Grow(l, n, value.Natural, tx.fresh())
-	if good {
-		tx.nodes.moves = f.Moves()
+	before := f.Moves()
+	b, err := f.Grow(l, n, enc, use)
+	if now := f.Moves(); now != before {
+		if tx.nodes != nil && tx.nodes.moves == before {
+			tx.nodes.moves = now
+		}
+		if tx.last.moves == before {
+			tx.last.moves = now
+		}
 	}
 	return b, err
 }
@@ -273,27 +300,30 @@ func (tx *Tx) grow(l *front.Loc, n int) ([]byte, error) {
 const readingNodes = 256
 
 // findNode looks a node up; live says that it is there.
-func (h *home) findNode(id uint32) (l *front.Loc, it front.Item, live bool) {
+func (h *home) findNode(id uint32) (l *front.Loc, node []byte, live bool) {
 	ks := h.tx.ks
 	l = &h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
-	if !l.Known() {
-		if l.Final() {
-			return l, it, false
-		}
-		if !h.tx.mayWait() {
-			h.tx.miss(l.Space, l.Key)
-			return l, it, false
-		}
-		if err := ks.loadLocked(l); err != nil {
-			h.tx.fail(err)
-			return l, it, false
-		}
-		if !l.Known() {
-			return l, it, false
-		}
+	if !l.Known() && !h.loadNode(l) {
+		return l, nil, false
 	}
-	it = ks.front.Item(l)
-	return l, it, !it.Tombstone
+	node, live = ks.front.Value(l)
+	return l, node, live
+}
+
+// loadNode makes a node resident that may be in the store alone.
+func (h *home) loadNode(l *front.Loc) bool {
+	if l.Final() {
+		return false
+	}
+	if !h.tx.mayWait() {
+		h.tx.miss(l.Space, l.Key)
+		return false
+	}
+	if err := h.tx.ks.loadLocked(l); err != nil {
+		h.tx.fail(err)
+		return false
+	}
+	return l.Known()
 }
 
 // Node implements collection.Home.
@@ -311,7 +341,7 @@ func (h *home) Node(id uint32) []byte {
 		h.tx.cold = true // a worker goes on, holding no lock
 		return nil
 	}
-	l, it, live := h.findNode(id)
+	l, node, live := h.findNode(id)
 	if !live {
 		if !h.tx.cold {
 			h.tx.fail(errNodeGone)
@@ -319,18 +349,34 @@ func (h *home) Node(id uint32) []byte {
 		return nil
 	}
 	h.tx.ks.front.Touch(l, h.tx.fresh())
-	return it.Value
+	return node
 }
+
+// WriteNode implements collection.Home.
+func (h *home) WriteNode(id uint32) []byte {
+	h.changes()
+	l, node, live := h.findNode(id)
+	if !live {
+		return h.failed(errNodeGone, nodeRoom)
+	}
+	b, err := h.tx.grow(l, len(node), value.Natural, h.tx.fresh())
+	if err != nil {
+		return h.failed(err, len(node))
+	}
+	return b
+}
+
+// nodeRoom is what a node that is gone is written to: any fits.
+const nodeRoom = 8 << 10
 
 // ResizeNode implements collection.Home.
 func (h *home) ResizeNode(id uint32, n int) []byte {
-	h.tx.changes()
-	h.tx.Touched(h.db, h.key)
+	h.changes()
 	l, _, live := h.findNode(id)
 	if !live {
 		return h.failed(errNodeGone, n)
 	}
-	b, err := h.tx.grow(l, n)
+	b, err := h.tx.grow(l, n, value.Natural, h.tx.fresh())
 	if err != nil {
 		return h.failed(err, n)
 	}
@@ -339,7 +385,7 @@ func (h *home) ResizeNode(id uint32, n int) []byte {
 
 // NewCollection implements collection.Home.
 func (h *home) NewCollection() uint64 {
-	h.tx.changes()
+	h.changes()
 	h.tx.ks.mu.collections++
 	h.collection = h.tx.ks.mu.collections
 	return h.collection
@@ -347,7 +393,7 @@ func (h *home) NewCollection() uint64 {
 
 // AddNode implements collection.Home.
 func (h *home) AddNode(id uint32, n int) []byte {
-	h.tx.changes()
+	h.changes()
 	ks := h.tx.ks
 	l := h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
 	if err := ks.front.Put(&l, front.Item{Value: emptyValue}, h.tx.fresh()); err != nil {
@@ -372,8 +418,7 @@ func (h *home) HasNode(id uint32) bool {
 
 // RemoveNode implements collection.Home.
 func (h *home) RemoveNode(id uint32) {
-	h.tx.changes()
-	h.tx.Touched(h.db, h.key)
+	h.changes()
 	l, _, live := h.findNode(id)
 	if !live {
 		h.tx.fail(errNodeGone)

@@ -28,6 +28,7 @@ func (ks *Keyspace) Observe(o Observer) {
 // Touched tells that a command changed a key. Whatever changes one through the transaction tells it by itself; a handler
 // calls it where Redis counts a change although there is none.
 func (tx *Tx) Touched(db int, key []byte) {
+	tx.changes()
 	if o := tx.ks.watched.Load(); o != nil {
 		(*o).Touched(db, key)
 	}

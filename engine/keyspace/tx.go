@@ -47,10 +47,10 @@ type Tx struct {
 	now     int64
 	rnd     uint64
 	own     uint64 // what reads that ride along draw from
-	term    uint64
 	chance  uint64 // what decides whether a use is counted
 	counted uint64 // hash of the key whose use this command has counted last
 	noTouch bool   // reads do not count as uses
+	term    uint64
 
 	cold bool
 	due  bool
@@ -70,7 +70,7 @@ type Tx struct {
 
 // Begin makes tx ready for one command. The caller holds the lock that the mode needs.
 func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
-	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, chance: seed, opened: tx.opened, nodes: tx.nodes}
+	*tx = Tx{ks: ks, mode: mode, db: db, now: now, rnd: seed, own: ^seed, chance: seed, opened: tx.opened, nodes: tx.nodes, last: tx.last}
 	tx.opened.reset()
 }
 
@@ -78,7 +78,6 @@ func (tx *Tx) Begin(ks *Keyspace, mode Mode, db int, now int64, seed uint64) {
 func (tx *Tx) Again(mode Mode, db int) {
 	tx.mode, tx.db, tx.cold, tx.due, tx.counted = mode, db, false, false, 0
 	tx.opened.reset()
-	tx.last = lastFound{}
 	tx.nodesRead = 0
 }
 
@@ -174,7 +173,7 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 	return l, it, true
 }
 
-// lastFound is the key that a command has found last: most commands look the same one up several times.
+// lastFound is the key that was found last: most commands look the same one up several times, and often the next does.
 type lastFound struct {
 	loc   front.Loc
 	moves uint64 // front.Moves when it was found
@@ -183,6 +182,21 @@ type lastFound struct {
 // is says whether it is the place of key.
 func (x *lastFound) is(f *front.Front, sp *front.Space, key []byte) bool {
 	return x.moves == f.Moves() && x.loc.Space == sp && x.loc.Known() && bytes.Equal(f.Key(&x.loc), key)
+}
+
+// again is the place of a key that was found last, is live and has no time to live; nil if it is not so.
+func (tx *Tx) again(db int, key []byte) (l *front.Loc, kind value.Kind, enc value.Encoding, v []byte) {
+	f := tx.ks.front
+	if !tx.last.is(f, tx.ks.mu.dbs[db], key) {
+		return nil, 0, 0, nil
+	}
+	l = &tx.last.loc
+	l.Key = key
+	kind, enc, v, ok := f.Plain(l)
+	if !ok {
+		return nil, 0, 0, nil
+	}
+	return l, kind, enc, v
 }
 
 func entryOf(it front.Item) Entry {

@@ -76,14 +76,44 @@ func (c chunk) insert(old, i int, e []byte) {
 	if i < n {
 		at = c.start(i)
 	}
-	copy(c[data+startSize+at+len(e):], c[data+at:old])
-	copy(c[data+startSize:], c[data:data+at])
+	move(c, data+startSize+at+len(e), data+at, old-data-at)
+	move(c, data+startSize, data, at)
 	copy(c[data+startSize+at:], e)
-	for j := n; j > i; j-- {
-		c.setStart(j, c.start(j-1)+len(e))
-	}
+	move(c, chunkHeader+startSize*(i+1), chunkHeader+startSize*i, startSize*(n-i))
+	c.raise(i+1, n+1, len(e))
 	c.setStart(i, at)
 	c.setCount(n + 1)
+}
+
+// move moves n bytes within b, piece by piece: a long copy that overlaps itself is several times slower on some
+// processors.
+func move(b []byte, to, from, n int) {
+	const piece = 256
+	if to > from {
+		for ; n > piece; n -= piece {
+			copy(b[to+n-piece:to+n], b[from+n-piece:from+n])
+		}
+	}
+	for ; n > piece; n -= piece {
+		copy(b[to:to+piece], b[from:from+piece])
+		to, from = to+piece, from+piece
+	}
+	copy(b[to:to+n], b[from:from+n])
+}
+
+// raise adds d, which may be negative, to the starts from <= i < to; four at a time, which do not carry into each other
+// as long as all stay starts.
+func (c chunk) raise(from, to, d int) {
+	b := c[chunkHeader+startSize*from : chunkHeader+startSize*to]
+	four := uint64(int64(d)) * 0x0001_0001_0001_0001
+	for len(b) >= 8 {
+		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)+four)
+		b = b[8:]
+	}
+	for len(b) > 0 {
+		binary.LittleEndian.PutUint16(b, binary.LittleEndian.Uint16(b)+uint16(d))
+		b = b[startSize:]
+	}
 }
 
 // remove takes elements from <= i < to out and returns how long the chunk is then.
@@ -94,14 +124,13 @@ func (c chunk) remove(from, to int) int {
 	if to < n {
 		right = c.start(to)
 	}
-	for j := to; j < n; j++ {
-		c.setStart(j-(to-from), c.start(j)-(right-left))
-	}
+	c.raise(to, n, left-right)
+	move(c, chunkHeader+startSize*from, chunkHeader+startSize*to, startSize*(n-to))
 	moved := data - startSize*(to-from)
-	copy(c[moved:], c[data:data+left])
-	end := moved + left + copy(c[moved+left:], c[data+right:])
+	move(c, moved, data, left)
+	move(c, moved+left, data+right, len(c)-data-right)
 	c.setCount(n - (to - from))
-	return end
+	return moved + left + len(c) - data - right
 }
 
 // replace puts e, as long as the chunk has been made for it, in the place of element i. old is how long the chunk was.
@@ -114,10 +143,8 @@ func (c chunk) replace(old, i int, e []byte) {
 	}
 	d := len(e) - (to - from)
 	if d != 0 {
-		copy(c[to+d:], c[to:old])
-		for j := i + 1; j < n; j++ {
-			c.setStart(j, c.start(j)+d)
-		}
+		move(c, to+d, to, old-to)
+		c.raise(i+1, n, d)
 	}
 	copy(c[from:], e)
 }

@@ -92,6 +92,9 @@ func CheckRoot(b []byte, enc value.Encoding) error {
 	return nil
 }
 
+// Number is the number under which the nodes of a large collection's entry stand.
+func Number(b []byte) uint64 { return binary.LittleEndian.Uint64(b[4:]) }
+
 // Nodes tells of a large collection's entry under which number its nodes stand, how many they are, and their size.
 func Nodes(b []byte) (collection uint64, nodes uint32, size int64) {
 	r := readRoot(b)
@@ -104,6 +107,9 @@ type core struct {
 	enc  value.Encoding
 	root root   // of a large collection, as of the last look
 	elem []byte // buffer of an element to be stored
+
+	leaf  []byte   // buffer of a leaf that is taken apart
+	parts [][]byte // its elements
 }
 
 // Open makes the collection that lives in home; the kinds' own types embed it.
@@ -170,18 +176,12 @@ func (c *core) replaceSmall(small chunk, i int, e []byte) {
 	c.home.ResizeRoot(n, c.enc)
 }
 
-// enlarge makes the empty runs of a large collection in place of a small one, whose elements the caller has copied.
-func (c *core) enlarge(runs int) {
+// enlarge makes it a large collection, whose runs are built next, in place of a small one, whose elements the caller has
+// copied.
+func (c *core) enlarge() {
 	c.enc = value.Large
 	c.root = root{collection: c.home.NewCollection()}
 	c.saveRoot() // the collection's number has to be there before its nodes
-	for i := range runs {
-		id, b := c.newNode(1 + chunkHeader)
-		b[0] = leafLevel
-		chunk(b[1:]).setCount(0)
-		c.root.roots[i], c.root.heights[i] = id, 1
-	}
-	c.saveRoot()
 }
 
 func (c *core) newNode(n int) (uint32, []byte) {
@@ -209,6 +209,16 @@ func (c *core) removeNode(id uint32, size int) {
 func (c *core) resizeNode(id uint32, old, n int) []byte {
 	c.root.size += int64(n - old)
 	return c.home.ResizeNode(id, n)
+}
+
+// apart are copies of a leaf's elements, good until the next call.
+func (c *core) apart(leaf chunk) [][]byte {
+	c.leaf = append(c.leaf[:0], leaf...)
+	c.parts = c.parts[:0]
+	for i := range leaf.count() {
+		c.parts = append(c.parts, chunk(c.leaf).elem(i))
+	}
+	return c.parts
 }
 
 // copies are copies of the chunk's elements, for moving them into a large collection.

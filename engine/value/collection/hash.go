@@ -1,6 +1,9 @@
 package collection
 
-import "iter"
+import (
+	"encoding/binary"
+	"iter"
+)
 
 // Hash is a map from fields to values. A small one (see SmallFields) keeps the order of insertion, as Redis's does; a large
 // one has the order of (hash of field, field).
@@ -25,6 +28,22 @@ func (h *Hash) Get(field []byte) (val []byte, ok bool) {
 func (h *Hash) Set(field, val []byte) (added bool) {
 	h.elem = appendPair(h.elem[:0], field, val)
 	return h.put(field, h.elem, max(len(field), len(val)))
+}
+
+// Fill stores n fields with their values, none twice, in a hash that does not exist.
+func (h *Hash) Fill(n int, all iter.Seq2[[]byte, []byte]) {
+	if n <= SmallFields {
+		for field, val := range all {
+			h.Set(field, val)
+		}
+		return
+	}
+	g := gathered{h: &h.hashed}
+	var copies lent
+	for field, val := range all {
+		g.add(appendPair(copies.room(binary.MaxVarintLen64+len(field)+len(val)), field, val))
+	}
+	h.buildAll(&g)
 }
 
 // Delete removes a field and says whether it was there. With the last field the key goes.

@@ -2,7 +2,6 @@ package collection
 
 import (
 	"bytes"
-	"slices"
 
 	"github.com/larder-db/larder/engine/value"
 )
@@ -31,6 +30,11 @@ func (h *hashed) find(small chunk, key []byte) (at int, ok bool) {
 // get is the element of a field or member; nil if there is none.
 func (h *hashed) get(key []byte) (e []byte, ok bool) {
 	small, large := h.look()
+	return h.getLooked(small, large, key)
+}
+
+// getLooked is get behind a look.
+func (h *hashed) getLooked(small chunk, large bool, key []byte) (e []byte, ok bool) {
 	if !large {
 		i, ok := h.find(small, key)
 		if !ok {
@@ -51,6 +55,11 @@ func (h *hashed) get(key []byte) (e []byte, ok bool) {
 // what SmallElement bounds.
 func (h *hashed) put(key, e []byte, long int) (added bool) {
 	small, large := h.look()
+	return h.putLooked(small, large, key, e, long)
+}
+
+// putLooked is put behind a look.
+func (h *hashed) putLooked(small chunk, large bool, key, e []byte, long int) (added bool) {
 	if !large {
 		i, ok := h.find(small, key)
 		switch {
@@ -89,43 +98,19 @@ func (h *hashed) putLarge(key, e []byte) (added bool) {
 
 // grow makes a large collection of the elements of a small one.
 func (h *hashed) grow(elems [][]byte) {
-	h.enlarge(1)
-	h.fill(elems)
-}
-
-// fill puts elements into an empty run, in order.
-func (h *hashed) fill(elems [][]byte) {
-	h.sort(elems)
-	t := h.tree()
+	g := gathered{h: h}
 	for _, e := range elems {
-		t.push(e)
-		h.root.count++
+		g.add(e)
 	}
-	h.saveRoot()
+	h.buildAll(&g)
 }
 
-// sort puts elements into the order of a large collection.
-func (h *hashed) sort(elems [][]byte) {
-	type hashedElem struct {
-		hash uint64
-		e    []byte
-	}
-	list := make([]hashedElem, len(elems))
-	for i, e := range elems {
-		list[i] = hashedElem{h.home.Hash(h.shape.keyOf(e)), e}
-	}
-	slices.SortFunc(list, func(a, b hashedElem) int {
-		if a.hash != b.hash {
-			if a.hash < b.hash {
-				return -1
-			}
-			return 1
-		}
-		return bytes.Compare(h.shape.keyOf(a.e), h.shape.keyOf(b.e))
-	})
-	for i := range list {
-		elems[i] = list[i].e
-	}
+// buildAll makes the elements the only run of a large collection.
+func (h *hashed) buildAll(g *gathered) {
+	h.enlarge()
+	g.build()
+	h.root.count = len(g.list)
+	h.saveRoot()
 }
 
 // delete removes the element of a field or member; with the last one the key goes.

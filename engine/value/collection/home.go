@@ -17,6 +17,8 @@ type Home interface {
 
 	// Node is the bytes of a node; nil if they cannot be had now (the transaction then knows why).
 	Node(id uint32) []byte
+	// WriteNode gives write access to a node that could be had before.
+	WriteNode(id uint32) []byte
 	// ResizeNode is ResizeRoot for a node.
 	ResizeNode(id uint32, n int) []byte
 	// NewCollection draws the number under which the collection's nodes stand from now on.
@@ -28,6 +30,8 @@ type Home interface {
 	// RemoveNode removes one.
 	RemoveNode(id uint32)
 
-	// Hash is the order of members within hashes and sets, 62 bits, seeded.
+	// Hash is the order of members within hashes and sets, hashBits bits, seeded.
 	Hash(member []byte) uint64
 }
+
+const hashBits = 62

@@ -52,6 +52,8 @@ func (m *memory) ResizeNode(id uint32, n int) []byte {
 	return m.nodes[id]
 }
 
+func (m *memory) WriteNode(id uint32) []byte { return m.ResizeNode(id, len(m.Node(id))) }
+
 func (m *memory) NewCollection() uint64 { m.made++; return m.made }
 
 func (m *memory) AddNode(id uint32, n int) []byte {

@@ -48,6 +48,26 @@ func (l *List) Set(i int, v []byte) {
 // Insert puts v before the i-th element; with i == Len at the end. v may not alias the list.
 func (l *List) Insert(i int, v []byte) {
 	small, large := l.look()
+	l.insert(small, large, i, v)
+}
+
+// Prepend puts v, which may not alias the list, before all others and returns how many elements there are.
+func (l *List) Prepend(v []byte) int {
+	small, large := l.look()
+	n := small.countOr(l.root.count, large)
+	l.insert(small, large, 0, v)
+	return n + 1
+}
+
+// Append puts v, which may not alias the list, behind all others and returns how many elements there are.
+func (l *List) Append(v []byte) int {
+	small, large := l.look()
+	n := small.countOr(l.root.count, large)
+	l.insert(small, large, n, v)
+	return n + 1
+}
+
+func (l *List) insert(small chunk, large bool, i int, v []byte) {
 	if !large {
 		if len(small)+chunkRoom(len(v)) <= smallList {
 			l.insertSmall(small, i, v, value.Natural)
@@ -64,13 +84,47 @@ func (l *List) Insert(i int, v []byte) {
 }
 
 func (l *List) grow(elems [][]byte) {
-	l.enlarge(1)
-	t := l.tree()
+	l.enlarge()
+	b := builder{t: l.tree()}
 	for _, e := range elems {
-		t.push(e)
-		l.root.count++
+		b.add(e)
 	}
+	l.finish(&b)
+}
+
+func (l *List) finish(b *builder) {
+	b.finish()
+	l.root.count = b.count
 	l.saveRoot()
+}
+
+// Fill puts elements into a list that does not exist.
+func (l *List) Fill(all iter.Seq[[]byte]) {
+	var first [][]byte // as long as they make a small one
+	var copies lent
+	var b *builder
+	size := chunkHeader
+	for e := range all {
+		if size += chunkRoom(len(e)); b == nil && size <= smallList {
+			first = append(first, append(copies.room(len(e)), e...))
+			continue
+		}
+		if b == nil {
+			l.enlarge()
+			b = &builder{t: l.tree()}
+			for _, e := range first {
+				b.add(e)
+			}
+		}
+		b.add(e)
+	}
+	if b != nil {
+		l.finish(b)
+		return
+	}
+	for i, e := range first {
+		l.Insert(i, e)
+	}
 }
 
 // RemoveRange removes the elements from <= i < to. With the last element the key goes.

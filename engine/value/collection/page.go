@@ -28,6 +28,10 @@ const (
 	pageHeader = 3
 	childSize  = 8 + 8 + 4 + 4
 	maxHeight  = 16
+
+	// leastChildren are left to each half of a page that is split, however long the bounds: so the tree stays low, whatever
+	// a client's members have in common. Should it become maxHeight-1 levels high all the same, its root grows instead.
+	leastChildren = 4
 )
 
 func (p page) level() int { return int(p[0]) }
@@ -65,17 +69,32 @@ func (p page) rest(i int) []byte {
 
 // find is the last child whose lower bound is not above the probe.
 func (p page) find(q *probe) int {
-	low, high := 0, p.children()
-	majors := p[pageHeader : pageHeader+8*high]
+	low, n := 0, p.children()
+	majors := p[pageHeader : pageHeader+8*n]
+	for n > 1 { // without a branch on what is compared: it could not be foreseen
+		half := n / 2
+		mid := low + half
+		if binary.LittleEndian.Uint64(majors[8*mid:]) <= q.major {
+			low = mid
+		}
+		n -= half
+	}
+	if low == 0 || p.major(low) < q.major || bytes.Compare(p.rest(low), q.member) <= 0 {
+		return low
+	}
+	return p.findRest(low, q)
+}
+
+// findRest is find where the last child whose major is not above the probe's has the probe's own: of those that have it,
+// the rests decide.
+func (p page) findRest(last int, q *probe) int {
+	low, high := 0, last
 	for high-low > 1 {
 		mid := int(uint(low+high) / 2)
-		switch major := binary.LittleEndian.Uint64(majors[8*mid:]); {
-		case major < q.major:
+		if p.major(mid) < q.major || bytes.Compare(p.rest(mid), q.member) <= 0 {
 			low = mid
-		case major > q.major || bytes.Compare(p.rest(mid), q.member) > 0:
+		} else {
 			high = mid
-		default:
-			low = mid
 		}
 	}
 	return low
@@ -85,8 +104,16 @@ func (p page) find(q *probe) int {
 // all.
 func (p page) findPlace(i int) (child, rest int) {
 	n := p.children()
-	for child = 0; child < n-1; child++ {
-		c := p.count(child)
+	counts := p[pageHeader+8*n : pageHeader+16*n]
+	for ; child+placeStep < n; child += placeStep {
+		c := countsOf(counts[8*child:])
+		if i < c {
+			break
+		}
+		i -= c
+	}
+	for ; child < n-1; child++ {
+		c := int(binary.LittleEndian.Uint64(counts[8*child:]))
 		if i < c {
 			break
 		}
@@ -95,10 +122,25 @@ func (p page) findPlace(i int) (child, rest int) {
 	return child, i
 }
 
+// placeStep is how many counts countsOf adds up.
+const placeStep = 8
+
+func countsOf(b []byte) int {
+	b = b[:8*placeStep]
+	le := binary.LittleEndian
+	return int(le.Uint64(b) + le.Uint64(b[8:]) + le.Uint64(b[16:]) + le.Uint64(b[24:]) +
+		le.Uint64(b[32:]) + le.Uint64(b[40:]) + le.Uint64(b[48:]) + le.Uint64(b[56:]))
+}
+
 // before is how many elements stand below the children before i.
 func (p page) before(i int) (n int) {
+	counts := p[pageHeader+8*p.children():]
+	for ; i >= placeStep; i -= placeStep {
+		n += countsOf(counts)
+		counts = counts[8*placeStep:]
+	}
 	for j := range i {
-		n += p.count(j)
+		n += int(binary.LittleEndian.Uint64(counts[8*j:]))
 	}
 	return n
 }
@@ -136,6 +178,33 @@ func CheckNode(b []byte) error {
 	return page(b).check()
 }
 
+// insert enters a child behind child i-1, 0 < i. The page's first old bytes are valid, and it has been made as much longer as
+// the child takes up.
+func (p page) insert(old, i int, c child) {
+	n, rest := p.children(), len(c.low.rest)
+	at := p.end(i - 1) // where the child's rest goes
+	counts, ids, ends, rests := pageHeader+8*n, pageHeader+16*n, pageHeader+20*n, pageHeader+childSize*n
+	move(p, rests+childSize+at+rest, rests+at, old-rests-at)
+	move(p, rests+childSize, rests, at)
+	move(p, ends+20+4*(i+1), ends+4*i, 4*(n-i))
+	move(p, ends+20, ends, 4*i)
+	move(p, ids+16+4*(i+1), ids+4*i, 4*(n-i))
+	move(p, ids+16, ids, 4*i)
+	move(p, counts+8+8*(i+1), counts+8*i, 8*(n-i))
+	move(p, counts+8, counts, 8*i)
+	move(p, pageHeader+8*(i+1), pageHeader+8*i, 8*(n-i))
+	n++
+	binary.LittleEndian.PutUint16(p[1:], uint16(n))
+	binary.LittleEndian.PutUint64(p[pageHeader+8*i:], c.low.major)
+	binary.LittleEndian.PutUint64(p.countAt(i), uint64(c.count))
+	binary.LittleEndian.PutUint32(p[pageHeader+16*n+4*i:], c.id)
+	binary.LittleEndian.PutUint32(p[pageHeader+20*n+4*i:], uint32(at))
+	for j := i; rest > 0 && j < n; j++ {
+		binary.LittleEndian.PutUint32(p[pageHeader+20*n+4*j:], uint32(p.end(j)+rest))
+	}
+	copy(p[pageHeader+childSize*n+at:], c.low.rest)
+}
+
 // openPage is a page taken apart, for changes of its structure.
 type openPage struct {
 	level  int
@@ -152,11 +221,11 @@ type bound struct {
 
 func (p page) open() *openPage {
 	n := p.children()
-	o := &openPage{level: p.level()}
+	const more = 2 // children that most changes add, at most
+	o := &openPage{level: p.level(), counts: make([]int, n, n+more), ids: make([]uint32, n, n+more), bounds: make([]bound, n, n+more)}
 	for i := range n {
-		o.counts = append(o.counts, p.count(i))
-		o.ids = append(o.ids, p.id(i))
-		o.bounds = append(o.bounds, bound{p.major(i), bytes.Clone(p.rest(i))})
+		o.counts[i], o.ids[i] = p.count(i), p.id(i)
+		o.bounds[i] = bound{p.major(i), bytes.Clone(p.rest(i))}
 	}
 	return o
 }

@@ -36,7 +36,7 @@ func (s *Set) Has(m []byte) bool {
 		_, ok = findInt(small, n)
 		return ok
 	}
-	_, ok := s.get(m)
+	_, ok := s.getLooked(small, large, m)
 	return ok
 }
 
@@ -62,12 +62,12 @@ func findInt(c chunk, n int64) (at int, ok bool) {
 func (s *Set) Add(m []byte) bool {
 	small, large := s.look()
 	if large || small.count() > 0 && s.enc != value.Integers {
-		return s.put(m, m, len(m))
+		return s.putLooked(small, large, m, m, len(m))
 	}
 	n, integer := value.ParseInt(m)
 	if !integer {
 		if small.count() == 0 {
-			return s.put(m, m, len(m))
+			return s.putLooked(small, false, m, m, len(m))
 		}
 		s.leaveIntegers(small, len(m))
 		return s.put(m, m, len(m))
@@ -82,6 +82,22 @@ func (s *Set) Add(m []byte) bool {
 	}
 	s.insertSmall(small, at, m, value.Integers)
 	return true
+}
+
+// Fill adds n members, none twice, to a set that does not exist.
+func (s *Set) Fill(n int, all iter.Seq[[]byte]) {
+	if n <= SmallIntegers {
+		for m := range all {
+			s.Add(m)
+		}
+		return
+	}
+	g := gathered{h: &s.hashed}
+	var copies lent
+	for m := range all {
+		g.add(append(copies.room(len(m)), m...))
+	}
+	s.buildAll(&g)
 }
 
 // leaveIntegers makes a set of integers one of anything, before something n bytes long comes in.
@@ -177,16 +193,13 @@ func (s *Set) sequence() func() ([]byte, bool) {
 	s.look()
 	t := s.tree()
 	pl := t.seekPlace(0)
-	leaf := chunk(nil)
-	if pl.ok {
-		leaf = t.leafOf(pl.leaf)
-	}
+	leaf := pl.chunk
 	return func() ([]byte, bool) {
 		for leaf != nil && pl.at >= leaf.count() {
-			if !t.nextLeaf(&pl) {
+			if !t.sideways(&pl, 1) {
 				return nil, false
 			}
-			leaf = t.leafOf(pl.leaf)
+			leaf = pl.chunk
 		}
 		if leaf == nil {
 			return nil, false

@@ -1,6 +1,8 @@
 package collection
 
 import (
+	"bytes"
+	"math"
 	"slices"
 
 	"github.com/larder-db/larder/engine/value"
@@ -26,11 +28,11 @@ type place struct {
 
 type step struct {
 	id uint32
-	at int
+	at int32
 }
 
 func (pl *place) push(id uint32, at int) {
-	pl.pages[pl.depth] = step{id, at}
+	pl.pages[pl.depth] = step{id, int32(at)}
 	pl.depth++
 }
 
@@ -56,12 +58,22 @@ func (t *tree) pageOf(id uint32) page {
 // the probe's own.
 func (t *tree) seek(q *probe) (pl place, found bool) {
 	id := t.root.roots[t.run]
+	least, most := uint64(0), uint64(1)<<hashBits // the majors between which the leaf's are
+	if t.shape == scored {
+		most = math.MaxUint64
+	}
 	for h := t.root.heights[t.run]; h > 1; h-- {
 		p := t.pageOf(id)
 		if p == nil {
 			return pl, false
 		}
 		i := p.find(q)
+		if i > 0 {
+			least = p.major(i)
+		}
+		if i+1 < p.children() {
+			most = p.major(i + 1)
+		}
 		pl.push(id, i)
 		id = p.id(i)
 	}
@@ -70,51 +82,46 @@ func (t *tree) seek(q *probe) (pl place, found bool) {
 		return pl, false
 	}
 	pl.leaf, pl.chunk, pl.ok = id, leaf, true
-	pl.at, found = t.search(leaf, q)
+	pl.at, found = t.search(leaf, q, least, most)
 	return pl, found
 }
 
-// search is seek within a leaf. Hashes are spread evenly, so most steps guess where the probe's would stand, and then go
-// on by halves.
-func (t *tree) search(leaf chunk, q *probe) (at int, found bool) {
+// search is seek within a chunk whose majors are from least to most. Hashes are spread evenly, and scores often nearly so:
+// the first steps guess where the probe's would stand between those that are known.
+func (t *tree) search(leaf chunk, q *probe, least, most uint64) (at int, found bool) {
+	const guesses = 5
 	low, high := 0, leaf.count()
-	if t.shape != scored && high > 8 {
-		low, high = t.narrow(leaf, q)
-	}
-	for low < high {
+	for step := 0; low < high; step++ {
 		mid := int(uint(low+high) / 2)
-		switch o := t.compare(t.shape, leaf.elem(mid), q); {
-		case o < 0:
-			low = mid + 1
-		case o > 0:
-			high = mid
+		if step < guesses && least < q.major && q.major < most {
+			share := float64(int64((q.major-least)/2)) / float64(int64((most-least)/2))
+			mid = min(low+int(share*float64(high-low)), high-1)
+		}
+		e := leaf.elem(mid)
+		key, major := t.shape.keyOf(e), uint64(0)
+		if t.shape == scored {
+			major = level(scoreOf(e))
+		} else {
+			major = t.home.Hash(key)
+		}
+		o := 0
+		switch {
+		case major < q.major:
+			o = -1
+		case major > q.major:
+			o = 1
 		default:
-			return mid, true
+			if o = bytes.Compare(key, q.member); o == 0 {
+				return mid, true
+			}
+		}
+		if o < 0 {
+			low, least = mid+1, major
+		} else {
+			high, most = mid, major
 		}
 	}
 	return low, false
-}
-
-// narrow returns bounds, mostly close ones, between which the probe's place in a leaf is.
-func (t *tree) narrow(leaf chunk, q *probe) (low, high int) {
-	high = leaf.count()
-	first, last := t.majorOf(t.shape, leaf.elem(0)), t.majorOf(t.shape, leaf.elem(high-1))
-	if q.major <= first || q.major >= last {
-		return low, high
-	}
-	guess := int(float64(q.major-first) / float64(last-first) * float64(high-1))
-	const close = 3
-	if from := guess - close; from > 0 {
-		if t.majorOf(t.shape, leaf.elem(from)) < q.major {
-			low = from + 1
-		} else {
-			return low, from + 1
-		}
-	}
-	if to := guess + close; to < high && t.majorOf(t.shape, leaf.elem(to)) > q.major {
-		high = to
-	}
-	return low, high
 }
 
 // seekPlace finds the i-th element, or with i the number of all the place behind the last.
@@ -145,7 +152,7 @@ func (t *tree) rank(pl *place) int {
 		if p == nil {
 			return 0
 		}
-		n += p.before(s.at)
+		n += p.before(int(s.at))
 	}
 	return n
 }
@@ -158,18 +165,17 @@ func (pl *place) elem() []byte {
 	return pl.chunk.elem(pl.at)
 }
 
-// nextLeaf moves to the beginning of the next leaf; false at the end, or if it cannot be had.
-func (t *tree) nextLeaf(pl *place) bool { return t.sideways(pl, 1) }
-
+// sideways moves to the beginning of the next leaf (d is 1) or the last element of the one before (-1); false at the end,
+// or if it cannot be had.
 func (t *tree) sideways(pl *place, d int) bool {
+	var p page
 	depth := pl.depth
 	for ; depth > 0; depth-- {
 		s := pl.pages[depth-1]
-		p := t.pageOf(s.id)
-		if p == nil {
+		if p = t.pageOf(s.id); p == nil {
 			return false
 		}
-		if i := s.at + d; i >= 0 && i < p.children() {
+		if i := int(s.at) + d; i >= 0 && i < p.children() {
 			break
 		}
 	}
@@ -177,10 +183,9 @@ func (t *tree) sideways(pl *place, d int) bool {
 		return false
 	}
 	pages := pl.depth
-	pl.pages[depth-1].at += d
+	pl.pages[depth-1].at += int32(d)
 	pl.depth = depth
-	p := t.pageOf(pl.pages[depth-1].id)
-	id := p.id(pl.pages[depth-1].at)
+	id := p.id(int(pl.pages[depth-1].at))
 	for pl.depth < pages {
 		if p = t.pageOf(id); p == nil {
 			return false
@@ -196,7 +201,7 @@ func (t *tree) sideways(pl *place, d int) bool {
 	if leaf == nil {
 		return false
 	}
-	pl.leaf, pl.at = id, 0
+	pl.leaf, pl.chunk, pl.at = id, leaf, 0
 	if d < 0 {
 		pl.at = leaf.count() - 1
 	}
@@ -206,20 +211,13 @@ func (t *tree) sideways(pl *place, d int) bool {
 // bump adds d to the counts on the way down to a place, of the first depth pages.
 func (t *tree) bump(pl *place, depth, d int) {
 	for _, s := range pl.pages[:depth] {
-		p := t.pageOf(s.id)
-		if p == nil {
-			return
-		}
-		page(t.home.ResizeNode(s.id, len(p))).addCount(s.at, d)
+		page(t.home.WriteNode(s.id)).addCount(int(s.at), d)
 	}
 }
 
-// insert puts an element at a place.
+// insert puts an element at a place, which nothing has changed since it was found.
 func (t *tree) insert(pl *place, e []byte) {
-	leaf := t.leafOf(pl.leaf)
-	if leaf == nil {
-		return
-	}
+	leaf := pl.chunk
 	old := len(leaf)
 	n := old + chunkRoom(len(e))
 	if leaf.count() == 0 || 1+n <= leafMax && len(e) < bigElement {
@@ -228,21 +226,17 @@ func (t *tree) insert(pl *place, e []byte) {
 		t.bump(pl, pl.depth, 1)
 		return
 	}
-	elems := leaf.copies()
-	elems = slices.Insert(elems, pl.at, e)
-	t.spread(pl, elems, 1)
+	t.parts = slices.Insert(t.apart(leaf), pl.at, e)
+	t.spread(pl, t.parts, 1)
 }
 
-// replace puts an element in the place of the one that is there.
+// replace puts an element in the place of the one that is there, which nothing has changed since it was found.
 func (t *tree) replace(pl *place, e []byte) {
-	leaf := t.leafOf(pl.leaf)
-	if leaf == nil {
-		return
-	}
+	leaf := pl.chunk
 	old := len(leaf)
 	n := old + len(e) - len(leaf.elem(pl.at))
 	if leaf.count() > 1 && (1+n > leafMax || len(e) >= bigElement) {
-		elems := leaf.copies()
+		elems := t.apart(leaf)
 		elems[pl.at] = e
 		t.spread(pl, elems, 0)
 		return
@@ -285,6 +279,7 @@ func (t *tree) spread(pl *place, elems [][]byte, d int) {
 	b := t.resizeNode(pl.leaf, 1+len(old), 1+packedSize(first))
 	b[0] = leafLevel
 	pack(chunk(b[1:]), first)
+	clear(elems) // of which one is not ours
 	t.addChildren(pl, pl.depth-1, pl.leaf, len(first), added, d)
 }
 
@@ -321,7 +316,7 @@ func (t *tree) cuts(pl *place, elems [][]byte) []int {
 func (t *tree) atEdge(pl *place, d int) bool {
 	for _, s := range pl.pages[:pl.depth] {
 		p := t.pageOf(s.id)
-		if p == nil || d > 0 && s.at != p.children()-1 || d < 0 && s.at != 0 {
+		if p == nil || d > 0 && int(s.at) != p.children()-1 || d < 0 && s.at != 0 {
 			return false
 		}
 	}
@@ -358,12 +353,20 @@ func (t *tree) addChildren(pl *place, depth int, id uint32, count int, added []c
 	if old == nil {
 		return
 	}
-	p, oldLen := old.open(), len(old)
+	oldLen := len(old)
+	if room := childSize + len(added[0].low.rest); len(added) == 1 && oldLen+room <= pageMax {
+		p := page(t.resizeNode(s.id, oldLen, oldLen+room))
+		p.insert(oldLen, int(s.at)+1, added[0])
+		p.addCount(int(s.at), count-p.count(int(s.at)))
+		t.bump(pl, depth, d)
+		return
+	}
+	p := old.open()
 	p.counts[s.at] = count
 	for i, c := range added {
-		p.insert(s.at+1+i, c.id, c.count, c.low)
+		p.insert(int(s.at)+1+i, c.id, c.count, c.low)
 	}
-	if p.size() <= pageMax || len(p.ids) < 4 {
+	if p.size() <= pageMax || len(p.ids) < 2*leastChildren || depth == 0 && t.root.heights[t.run] == maxHeight-1 {
 		p.write(page(t.resizeNode(s.id, oldLen, p.size())))
 		t.bump(pl, depth, d)
 		return
@@ -393,10 +396,7 @@ func (t *tree) newRoot(id uint32, count int, added []child) {
 // remove takes up to n elements out, from a place on within its leaf, and returns how many that were. Not all of the run
 // may go: that is the whole collection's end.
 func (t *tree) remove(pl *place, n int) int {
-	leaf := t.leafOf(pl.leaf)
-	if leaf == nil {
-		return n
-	}
+	leaf := pl.chunk
 	have, old := leaf.count(), len(leaf)
 	n = min(n, have-pl.at)
 	if n == have {
@@ -404,7 +404,7 @@ func (t *tree) remove(pl *place, n int) int {
 		t.dropChild(pl, pl.depth-1, n)
 		return n
 	}
-	b := t.home.ResizeNode(pl.leaf, 1+old)
+	b := t.home.WriteNode(pl.leaf)
 	size := chunk(b[1:]).remove(pl.at, pl.at+n)
 	t.resizeNode(pl.leaf, 1+old, 1+size)
 	t.bump(pl, pl.depth, -n)
@@ -430,7 +430,7 @@ func (t *tree) dropChild(pl *place, depth, n int) {
 		return
 	}
 	p, oldLen := old.open(), len(old)
-	p.remove(s.at)
+	p.remove(int(s.at))
 	p.bounds[0] = bound{}
 	p.write(page(t.resizeNode(s.id, oldLen, p.size())))
 	t.bump(pl, depth, -n)
@@ -461,7 +461,7 @@ func (t *tree) merge(pl *place) {
 	if p == nil || p.children() == 1 {
 		return
 	}
-	at := s.at
+	at := int(s.at)
 	if at == p.children()-1 {
 		at--
 	}
@@ -495,10 +495,7 @@ func (t *tree) walk(pl place, d int, visit func(e []byte) bool) {
 		return
 	}
 	for {
-		leaf := t.leafOf(pl.leaf)
-		if leaf == nil {
-			return
-		}
+		leaf := pl.chunk
 		for n := leaf.count(); pl.at >= 0 && pl.at < n; pl.at += d {
 			if !visit(leaf.elem(pl.at)) {
 				return
@@ -507,14 +504,6 @@ func (t *tree) walk(pl place, d int, visit func(e []byte) bool) {
 		if !t.sideways(&pl, d) {
 			return
 		}
-	}
-}
-
-// push puts an element behind all others.
-func (t *tree) push(e []byte) {
-	pl := t.seekPlace(t.root.count)
-	if pl.ok {
-		t.insert(&pl, e)
 	}
 }
 

@@ -2,9 +2,11 @@ package collection
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/larder-db/larder/engine/value"
 )
@@ -43,7 +45,7 @@ func (z *ZSet) Score(m []byte) (score float64, ok bool) {
 		_, score, ok = findSmall(small, m)
 		return score, ok
 	}
-	e, ok := z.get(m)
+	e, ok := z.getLooked(nil, true, m)
 	if !ok {
 		return 0, false
 	}
@@ -71,7 +73,7 @@ func (z *ZSet) scoreProbe(score float64, m []byte) probe {
 // lower is the place in a small sorted set of the first element that is not before the probe.
 func (z *ZSet) lower(small chunk, q *probe) int {
 	t := z.scores()
-	at, _ := t.search(small, q)
+	at, _ := t.search(small, q, 0, math.MaxUint64)
 	return at
 }
 
@@ -127,8 +129,8 @@ func (z *ZSet) removeScored(m []byte, score float64) {
 		scores.remove(&pl, 1)
 		return
 	}
-	old := len(scores.leafOf(pl.leaf))
-	b := z.home.ResizeNode(pl.leaf, 1+old)
+	old := len(pl.chunk)
+	b := z.home.WriteNode(pl.leaf)
 	z.resizeNode(pl.leaf, 1+old, 1+chunk(b[1:]).remove(0, 1))
 }
 
@@ -160,16 +162,52 @@ func (z *ZSet) setSmall(small chunk, m []byte, score float64, added *bool) bool 
 }
 
 func (z *ZSet) growScored(elems [][]byte) {
-	z.enlarge(2)
-	scores := z.scores()
-	pairs := make([][]byte, len(elems))
-	for i, e := range elems {
-		scores.push(e)
-		z.root.count++
-		pairs[i] = appendScorePair(nil, scored.keyOf(e), unsortable(scoreOf(e)))
+	g := gathered{h: &z.hashed}
+	for _, e := range elems {
+		g.add(appendScorePair(nil, scored.keyOf(e), unsortable(scoreOf(e))))
 	}
-	z.root.count = 0
-	z.fill(pairs)
+	z.buildBoth(elems, &g)
+}
+
+// buildBoth makes a large sorted set of elements in order and of the pairs that find their scores.
+func (z *ZSet) buildBoth(elems [][]byte, g *gathered) {
+	z.enlarge()
+	b := builder{t: z.scores()}
+	for _, e := range elems {
+		b.add(e)
+	}
+	b.finish()
+	g.build()
+	z.root.count = len(elems)
+	z.saveRoot()
+}
+
+// Fill gives n members, none of which comes twice, their scores, in a sorted set that does not exist.
+func (z *ZSet) Fill(n int, all iter.Seq2[[]byte, float64]) {
+	if n <= SmallMembers {
+		for m, score := range all {
+			z.Set(m, score)
+		}
+		return
+	}
+	g := gathered{h: &z.hashed}
+	var elems [][]byte
+	var copies lent
+	for m, score := range all {
+		elems = append(elems, appendScored(copies.room(scoreSize+len(m)), score, m))
+		g.add(appendScorePair(copies.room(binary.MaxVarintLen64+len(m)+scoreSize), m, score))
+	}
+	if !slices.IsSortedFunc(elems, byScore) {
+		slices.SortFunc(elems, byScore)
+	}
+	z.buildBoth(elems, &g)
+}
+
+func byScore(a, b []byte) int {
+	if o := cmp.Compare(level(scoreOf(a)), level(scoreOf(b))); o != 0 {
+		return o
+	}
+	return bytes.Compare(scored.keyOf(a), scored.keyOf(b))
 }
 
 // Remove removes a member and says whether it was there. With the last member the key goes.
@@ -291,7 +329,7 @@ func (z *ZSet) RemoveRange(from, to int) {
 		if !pl.ok {
 			return
 		}
-		n := z.forget(&t, scores.leafOf(pl.leaf), pl.at, left)
+		n := z.forget(&t, pl.chunk, pl.at, left)
 		if pl = scores.seekPlace(from); !pl.ok || scores.remove(&pl, n) != n {
 			return
 		}

@@ -161,12 +161,6 @@ func (h *home) find() (l front.Loc, it front.Item, live bool) {
 	return l, it, live
 }
 
-// changes is called by whatever is about to change something.
-func (h *home) changes() {
-	h.tx.changes()
-	h.tx.Touched(h.db, h.key)
-}
-
 // Root implements collection.Home.
 func (h *home) Root() ([]byte, value.Encoding) {
 	var b []byte
@@ -197,7 +191,7 @@ func (h *home) Root() ([]byte, value.Encoding) {
 
 // ResizeRoot implements collection.Home.
 func (h *home) ResizeRoot(n int, enc value.Encoding) []byte {
-	h.changes()
+	h.tx.Touched(h.db, h.key)
 	f := h.tx.ks.front
 	if l, _, _, _ := h.tx.again(h.db, h.key); l != nil {
 		h.slot = l.Slot
@@ -231,9 +225,10 @@ func (h *home) failed(err error, n int) []byte {
 
 // Drop implements collection.Home.
 func (h *home) Drop() {
-	h.changes()
+	h.tx.changes()
 	if l, _, live := h.find(); live {
 		h.tx.remove(&l)
+		h.tx.Touched(h.db, h.key)
 	}
 }
 
@@ -296,7 +291,7 @@ func (tx *Tx) grow(l *front.Loc, n int, enc value.Encoding, use uint32) ([]byte,
 	return b, err
 }
 
-// readingNodes is how many nodes a read may look at on an event loop, under the shared lock: some 20 000 elements.
+// readingNodes is how many nodes a read may look at on an event loop, under the shared lock: a megabyte of them.
 const readingNodes = 256
 
 // findNode looks a node up; live says that it is there.
@@ -354,7 +349,7 @@ func (h *home) Node(id uint32) []byte {
 
 // WriteNode implements collection.Home.
 func (h *home) WriteNode(id uint32) []byte {
-	h.changes()
+	h.tx.Touched(h.db, h.key)
 	l, node, live := h.findNode(id)
 	if !live {
 		return h.failed(errNodeGone, nodeRoom)
@@ -371,7 +366,7 @@ const nodeRoom = 8 << 10
 
 // ResizeNode implements collection.Home.
 func (h *home) ResizeNode(id uint32, n int) []byte {
-	h.changes()
+	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {
 		return h.failed(errNodeGone, n)
@@ -385,7 +380,7 @@ func (h *home) ResizeNode(id uint32, n int) []byte {
 
 // NewCollection implements collection.Home.
 func (h *home) NewCollection() uint64 {
-	h.changes()
+	h.tx.changes()
 	h.tx.ks.mu.collections++
 	h.collection = h.tx.ks.mu.collections
 	return h.collection
@@ -393,7 +388,7 @@ func (h *home) NewCollection() uint64 {
 
 // AddNode implements collection.Home.
 func (h *home) AddNode(id uint32, n int) []byte {
-	h.changes()
+	h.tx.changes()
 	ks := h.tx.ks
 	l := h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
 	if err := ks.front.Put(&l, front.Item{Value: emptyValue}, h.tx.fresh()); err != nil {
@@ -418,7 +413,7 @@ func (h *home) HasNode(id uint32) bool {
 
 // RemoveNode implements collection.Home.
 func (h *home) RemoveNode(id uint32) {
-	h.changes()
+	h.tx.Touched(h.db, h.key)
 	l, _, live := h.findNode(id)
 	if !live {
 		h.tx.fail(errNodeGone)

@@ -427,7 +427,7 @@ func TestOneFieldOfManyIsLittleWork(t *testing.T) {
 func TestLongReadsLeaveTheLoop(t *testing.T) {
 	h := open(t, vfs.NewMem())
 	defer h.close()
-	const n = 100_000
+	const n = 500_000
 	h.write(func(tx *Tx) {
 		l := tx.List(0, []byte("k"))
 		for i := range n {

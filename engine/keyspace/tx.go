@@ -47,10 +47,10 @@ type Tx struct {
 	now     int64
 	rnd     uint64
 	own     uint64 // what reads that ride along draw from
+	term    uint64
 	chance  uint64 // what decides whether a use is counted
 	counted uint64 // hash of the key whose use this command has counted last
 	noTouch bool   // reads do not count as uses
-	term    uint64
 
 	cold bool
 	due  bool

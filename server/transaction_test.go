@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func (p *pair) do(i int, l string) string {
 	p.t.Helper()
 	want, got := p.theirs[i].do(strings.Fields(l)...), p.ours[i].do(strings.Fields(l)...)
 	if got != want {
-		p.t.Errorf("%s: %s:\n ours   %.600q\n theirs %.600q", p.name, l, got, want)
+		p.t.Errorf("%.300s … %s: %.100s:\n ours   %.600q\n theirs %.600q", p.name, p.name[max(0, len(p.name)-60):], l, got, want)
 	}
 	return got
 }
@@ -178,12 +179,48 @@ func TestMoreArgumentsThanTheLogHolds(t *testing.T) {
 	ts.dial().must("PING", "+PONG\r\n")
 }
 
+// largeTransactions change large values in place, which is the shortest way through the key space.
+func largeTransactions() []string {
+	var h, l, z, s strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&h, " f%d v%d", i, i)
+		fmt.Fprintf(&l, " e%d", i)
+		fmt.Fprintf(&z, " %d m%d", i, i)
+		fmt.Fprintf(&s, " m%d", i)
+	}
+	text := strings.Repeat("text", 100_000)
+	var scripts []string
+	for _, c := range [][2]string{
+		{"HSET k" + h.String(), "HSET k f1500 w1500"},
+		{"HSET k" + h.String(), "HDEL k f1500"},
+		{"HSET k" + h.String(), "HINCRBY k new 1"},
+		{"HSET k" + h.String(), "HGET k f1500"},
+		{"RPUSH k" + l.String(), "LSET k 1500 w1500"},
+		{"RPUSH k" + l.String(), "RPUSH k x"},
+		{"RPUSH k" + l.String(), "LPOP k"},
+		{"RPUSH k" + l.String(), "LINDEX k 1500"},
+		{"ZADD k" + z.String(), "ZADD k 1500.5 m1500"},
+		{"ZADD k" + z.String(), "ZADD k 1500 m1500"},
+		{"ZADD k" + z.String(), "ZREM k m1500"},
+		{"SADD k" + s.String(), "SADD k new"},
+		{"SADD k" + s.String(), "SREM k m1500"},
+		{"SADD k" + s.String(), "SISMEMBER k m1500"},
+		{"SET k " + text, "SETRANGE k 200000 x"},
+		{"SET k " + text, "APPEND k x"},
+		{"SET k " + text, "SETBIT k 1000000 1"},
+		{"SET k " + text, "GETRANGE k 0 9"},
+	} {
+		scripts = append(scripts, c[0]+"; WATCH k; 1: "+c[1]+"; MULTI; PING; EXEC")
+	}
+	return scripts
+}
+
 func TestTransactionsAreRedis(t *testing.T) {
 	t.Parallel()
 	theirs, ours := startRedis(t, "--enable-debug-command", "yes"), start(t, "enable-debug-command yes")
 	for _, proto := range []string{"2", "3"} {
 		p := newPair(t, theirs, ours, proto, 2)
-		for _, script := range transactions {
+		for _, script := range append(slices.Clone(transactions), largeTransactions()...) {
 			p.name = "RESP" + proto + ", " + script
 			p.do(0, "FLUSHALL")
 			p.run(script)

@@ -83,7 +83,7 @@ func (b *builder) pages(below []child, level int) (above []child) {
 	}
 	for _, c := range below {
 		room := childSize + len(c.low.rest)
-		if len(p.ids) >= 4 && size+room > fillMax {
+		if len(p.ids) >= leastChildren && size+room > fillMax {
 			write()
 		}
 		if len(p.ids) == 0 {

@@ -105,7 +105,7 @@ func (s *String) AppendTo(b []byte, from, to int) []byte {
 func copyPieces(source, destination Home, length int) {
 	for id := range uint32((length + pieceSize - 1) / pieceSize) {
 		if source.HasNode(id) {
-			copyNode(source, destination, id)
+			copyNode(source, destination, id, 1)
 		}
 	}
 }

@@ -525,21 +525,22 @@ func CopyLarge(source, destination Home) {
 	}
 	for run, height := range r.heights {
 		if height > 0 {
-			copyNode(source, destination, r.roots[run])
+			copyNode(source, destination, r.roots[run], int(height))
 		}
 	}
 }
 
-func copyNode(source, destination Home, id uint32) {
+// copyNode copies a node and what is below it, at most height levels: damaged pages may lead round in a circle.
+func copyNode(source, destination Home, id uint32, height int) {
 	node := slices.Clone(source.Node(id))
 	if node == nil {
 		return
 	}
 	copy(destination.AddNode(id, len(node)), node)
-	if node[0] == leafLevel || node[0] == pieceLevel {
+	if node[0] == leafLevel || node[0] == pieceLevel || height == 1 {
 		return
 	}
 	for i := range page(node).children() {
-		copyNode(source, destination, page(node).id(i))
+		copyNode(source, destination, page(node).id(i), height-1)
 	}
 }

@@ -169,11 +169,10 @@ func (l *loop) completed(b *batch) {
 	for i := range b.notes {
 		b.notes[i].session.goOn()
 	}
-	if errors.Is(b.err, raftfsm.ErrIndeterminate) {
-		return // Raft may still read the entry's bytes
+	if !errors.Is(b.err, raftfsm.ErrIndeterminate) { // else Raft may still read the entry's bytes
+		b.reset()
+		l.free = append(l.free, b)
 	}
-	b.reset()
-	l.free = append(l.free, b)
 	stalled := l.stalled
 	l.stalled = nil
 	for _, s := range stalled {

@@ -63,6 +63,8 @@ func (h *hashed) putLooked(small chunk, large bool, key, e []byte, long int) (ad
 	if !large {
 		i, ok := h.find(small, key)
 		switch {
+		case ok && h.shape == members: // there is nothing to store
+			return false
 		case long > SmallElement || len(small)+chunkRoom(len(e)) > smallChunk:
 		case ok:
 			h.replaceSmall(small, i, e)
@@ -84,9 +86,11 @@ func (h *hashed) putLarge(key, e []byte) (added bool) {
 		return !found
 	}
 	before := h.root
-	if found {
+	switch {
+	case found && h.shape == members:
+	case found:
 		t.replace(&pl, e)
-	} else {
+	default:
 		t.insert(&pl, e)
 		h.root.count++
 	}

@@ -16,7 +16,7 @@ func TestBadInput(t *testing.T) {
 		"", "\r\n", "\n\n\n", "PING\n", "PING\r\nPING\r\n", "  PING  \r\n",
 		"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPI", "*1\r\n", "*0\r\n*1\r\n$4\r\nPING\r\n", "*-1\r\nPING\r\n",
 		"*1\r\n$-2\r\n", "*1\r\n$-1\r\n", "*1\r\n$x\r\n", "*1\r\n$\r\n", "*1\r\n$999999999999\r\n", "*1\r\n$536870913\r\n",
-		"*x\r\n", "*\r\n", "*99999999999\r\n", "*2147483648\r\n", "*1048577\r\n", "*1\r\n:4\r\nPING\r\n", "*1\r\nPING\r\n",
+		"*x\r\n", "*\r\n", "*99999999999\r\n", "*2147483648\r\n", "*1048576\r\n", "*1\r\n:4\r\nPING\r\n", "*1\r\nPING\r\n",
 		"*1\r\n$4\r\nPINGxx", "*1\r\n$4\r\nPINGPING\r\n", "*2\r\n$4\r\nECHO\r\n$3\r\na\x00b\r\n",
 		"SET k \"unbalanced\r\n", "SET k 'x'y\r\n", "ECHO \"\\x41\\n\"\r\n", "ECHO 'a\\'b'\r\n",
 		"\x01\x02\xff\xfe\r\n", strings.Repeat("x", 70_000), strings.Repeat("y", 60_000) + "\r\n",
@@ -28,6 +28,10 @@ func TestBadInput(t *testing.T) {
 		if ours != theirs {
 			t.Errorf("%s\n  larder %s\n  redis  %s", shorten(input), shorten(ours), shorten(theirs))
 		}
+	}
+	// More arguments than the log can hold are refused at once, as up to Redis 6.2.
+	if got := answersTo(t, larder, "*1048577\r\n"); got != "-ERR Protocol error: invalid multibulk length\r\n" {
+		t.Errorf("1048577 arguments: %s", shorten(got))
 	}
 	connect(t, larder).want(t, "+PONG\r\n", "PING")
 }

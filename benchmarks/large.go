@@ -34,7 +34,7 @@ func (b *bench) trickle(s *server) error {
 	if err := b.fillWith(s, n, adders["h"]); err != nil {
 		return err
 	}
-	if err := s.askOnce("SAVE\r\n", "+OK"); err != nil {
+	if err := s.await(b.ctx, "SAVE\r\n", "+OK"); err != nil {
 		return err
 	}
 	if err := b.rest(s); err != nil {
@@ -58,7 +58,7 @@ func (b *bench) trickle(s *server) error {
 		}
 	}
 	took := time.Since(begun)
-	if err := s.askOnce("SAVE\r\n", "+OK"); err != nil {
+	if err := s.await(b.ctx, "SAVE\r\n", "+OK"); err != nil {
 		return err
 	}
 	after, err := s.written()

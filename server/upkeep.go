@@ -244,6 +244,7 @@ func (n *node) keepMemory(ctx context.Context) {
 		case <-look.C:
 		}
 		for keys.Upkeep() && ctx.Err() == nil {
+			n.pace()
 		}
 		p := keys.Pressure()
 		if p != keyspace.Easy {

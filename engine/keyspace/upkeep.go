@@ -11,7 +11,8 @@ import (
 // Bounds of one step of upkeep under the exclusive lock: some tens of microseconds.
 const (
 	freeStep    = 512
-	evictStep   = 8 // segments
+	nodeStep    = 64 // nodes of collections that are gone: each may be the last of its slab, which goes back to the system
+	evictStep   = 8  // segments
 	compactStep = 256
 )
 
@@ -22,7 +23,7 @@ func (ks *Keyspace) Upkeep() (more bool) {
 	defer ks.Unlock()
 	f := ks.front
 	more = f.Free(freeStep)
-	more = ks.freeDeadLocked(freeStep) || more
+	more = ks.freeDeadLocked(nodeStep) || more
 	if over, rank := ks.overBudget(); over > 0 {
 		freed := f.Evict(over, evictStep, rank)
 		ks.evicted.Add(freed)

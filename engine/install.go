@@ -37,3 +37,6 @@ func (e *Engine) Install(ctx context.Context, r *store.Replacement) error {
 	}
 	return nil
 }
+
+// Seed is the hash seed that a checkpoint's state has.
+func Seed(state []byte) (uint64, error) { return keyspace.StateSeed(state) }

@@ -307,6 +307,14 @@ func (r *stateReader) slotCounts() []uint32 {
 	}
 }
 
+// StateSeed is the hash seed of a stored state.
+func StateSeed(b []byte) (uint64, error) {
+	if len(b) < 9 || b[0] == 0 || b[0] > stateVersion {
+		return 0, fmt.Errorf("%w: unknown version", ErrState)
+	}
+	return binary.LittleEndian.Uint64(b[1:]), nil
+}
+
 func (ks *Keyspace) decodeState(b []byte) error {
 	if len(b) < 9 || b[0] == 0 || b[0] > stateVersion {
 		return fmt.Errorf("%w: unknown version", ErrState)

@@ -3,6 +3,7 @@ package keyspace
 import (
 	"errors"
 	"maps"
+	"sync/atomic"
 
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
@@ -20,6 +21,8 @@ type Checkpoint struct {
 	trim    int64
 	over    bool
 	Pace    func() // called between bounded steps of work; nil: none
+
+	interrupted atomic.Bool
 }
 
 const (
@@ -29,6 +32,9 @@ const (
 
 // ErrCheckpointing reports that a checkpoint is under way already.
 var ErrCheckpointing = errors.New("a checkpoint is under way")
+
+// ErrInterrupted is what Commit fails with after Interrupt.
+var ErrInterrupted = errors.New("the checkpoint was interrupted")
 
 // BeginCheckpoint turns the dirty epoch: what has changed so far is the checkpoint's. It is called with Apply at rest
 // and takes microseconds.
@@ -60,6 +66,10 @@ func (c *Checkpoint) Commit(index, term uint64, configuration []byte, configurat
 	return err
 }
 
+// Interrupt makes a Commit that is under way, or comes later, fail within one step of its walk. A Commit that is past its
+// walk succeeds. It may be called by any goroutine.
+func (c *Checkpoint) Interrupt() { c.interrupted.Store(true) }
+
 // Cancel gives the dirty epoch back. After Commit it does nothing.
 func (c *Checkpoint) Cancel() {
 	if !c.over {
@@ -89,6 +99,9 @@ func (c *Checkpoint) write(m store.Meta) (err error) {
 	}
 	batch := records{dead: c.dead}
 	for more := true; more; {
+		if c.interrupted.Load() {
+			return ErrInterrupted
+		}
 		batch.reset()
 		c.ks.mu.RLock()
 		_, _, more = c.walk.Step(walkStep, batch.add)

@@ -158,6 +158,29 @@ func (ks *Keyspace) SetBudget(n int64) { ks.budget.Store(n) }
 // Reload drops the front, reads the state of the last checkpoint, and has again apply what came after it, all under
 // the exclusive lock.
 func (ks *Keyspace) Reload(again func() error) error {
+	return ks.beginAnew(func() error { return nil }, again)
+}
+
+// Replace has swap put another state into the store, and goes on with that one: nothing of the front stays. All of it is
+// under the exclusive lock. If swap fails, nothing has changed. CheckState has accepted the new state before: when Replace
+// fails after swap, the key space is not usable.
+func (ks *Keyspace) Replace(swap func() error) error {
+	return ks.beginAnew(swap, func() error { return nil })
+}
+
+// CheckState says whether a store with this state can be opened.
+func CheckState(state []byte) (err error) {
+	ks := &Keyspace{}
+	if ks.front, err = front.New(front.Options{Reserve: checkReserve, Hash: ks.hash, Slot: Slot}); err != nil {
+		return err
+	}
+	return errors.Join(ks.decodeState(state), ks.front.Close())
+}
+
+// checkReserve is address space for a front that holds no entry.
+const checkReserve = 64 << 20
+
+func (ks *Keyspace) beginAnew(before, after func() error) error {
 	if !ks.checkpointing.CompareAndSwap(false, true) {
 		return ErrCheckpointing
 	}
@@ -167,6 +190,9 @@ func (ks *Keyspace) Reload(again func() error) error {
 	if ks.front.Walked() {
 		return ErrViewed
 	}
+	if err := before(); err != nil {
+		return err
+	}
 	m, ok := ks.store.Meta()
 	ks.due.reset() // keys whose deletion is to be applied again are there again
 	ks.clock.Store(0)
@@ -174,10 +200,10 @@ func (ks *Keyspace) Reload(again func() error) error {
 	if err := ks.rebuild(m, ok); err != nil {
 		return err
 	}
-	return again()
+	return after()
 }
 
-// ErrViewed reports that Reload was refused because of a long read under way: nothing was changed.
+// ErrViewed reports that Reload or Replace was refused because of a long read under way: nothing was changed.
 var ErrViewed = errors.New("a long read is under way")
 
 // Layout of the state that a checkpoint carries (integers are uvarints unless said otherwise):
@@ -279,6 +305,14 @@ func (r *stateReader) slotCounts() []uint32 {
 		}
 		slots[i] = uint32(r.uvarint())
 	}
+}
+
+// StateSeed is the hash seed of a stored state.
+func StateSeed(b []byte) (uint64, error) {
+	if len(b) < 9 || b[0] == 0 || b[0] > stateVersion {
+		return 0, fmt.Errorf("%w: unknown version", ErrState)
+	}
+	return binary.LittleEndian.Uint64(b[1:]), nil
 }
 
 func (ks *Keyspace) decodeState(b []byte) error {

@@ -22,6 +22,7 @@ func families() [][]Command {
 		databaseCommands,
 		expireCommands,
 		evictCommands,
+		slotCommands,
 		debugCommands,
 		stringCommands,
 		bitmapCommands,

@@ -16,8 +16,8 @@ type Checkpoint struct {
 	walk    *front.Walk
 	turn    turn
 	dropped []uint32
-	gone    []deadCollection    // what it removes from the store
-	dead    map[uint64]struct{} // collections whose nodes it passes over
+	gone    []deadCollection          // what it removes from the store
+	dead    map[collectionID]struct{} // collections whose nodes it passes over
 	trim    int64
 	over    bool
 	Pace    func() // called between bounded steps of work; nil: none
@@ -148,7 +148,7 @@ func (ks *Keyspace) Checkpointing() bool { return ks.checkpointing.Load() }
 type records struct {
 	list []copiedRecord
 	buf  []byte
-	dead map[uint64]struct{}
+	dead map[collectionID]struct{}
 }
 
 type copiedRecord struct {
@@ -163,7 +163,7 @@ func (r *records) reset() { r.list, r.buf = r.list[:0], r.buf[:0] }
 
 func (r *records) add(x front.Record) {
 	if x.Space&store.Nodes != 0 && len(r.dead) > 0 {
-		if _, dead := r.dead[x.Hash>>value.NodeBits]; dead {
+		if _, dead := r.dead[collectionID{x.Space, x.Slot, x.Hash >> value.NodeBits}]; dead {
 			return
 		}
 	}

@@ -188,12 +188,6 @@ func (n *node) eachLoop(do func(l *loop)) {
 	}
 }
 
-// keyCount is how many keys there are in all data bases.
-func (n *node) keyCount() (total int64) {
-	n.each(func(sh *shard) { total += sh.keyCount() })
-	return total
-}
-
 func (n *node) random() uint64 { return rand.Uint64() }
 
 // close stops the background and the shards. With save set, a checkpoint of each is taken first, so that the next start

@@ -23,6 +23,7 @@ func families() [][]Command {
 		expireCommands,
 		evictCommands,
 		slotCommands,
+		metaCommands,
 		debugCommands,
 		stringCommands,
 		bitmapCommands,

@@ -24,6 +24,8 @@ func families() [][]Command {
 		evictCommands,
 		metaCommands,
 		slotCommands,
+		slotCommands,
+		metaCommands,
 		debugCommands,
 		stringCommands,
 		bitmapCommands,

@@ -58,6 +58,7 @@ type node struct {
 	eviction    eviction
 	expired     atomic.Int64 // keys that were removed because their time had come
 	latency     latencyMonitor
+	wall        wallClock
 	pause       pause
 }
 
@@ -137,6 +138,7 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 		Transport: raftfsm.NewLoopback(serverAddr),
 		Sync:      n.aof.Sync,
 		Clock:     time.Now,
+		WallShift: n.wall.offset,
 		Random:    rand.Uint64,
 		Fatal:     fatal,
 		OnLanded:  func() { n.watches.wake() },

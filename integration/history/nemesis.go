@@ -40,17 +40,40 @@ func Faults(c *nodes.Cluster) []Fault {
 		return all
 	}
 	all = append(all,
+		atLeader(Fault{Name: "kill", Weight: 4, Do: kill}),
+		atLeader(Fault{Name: "pause", Weight: 4, Do: pause}),
 		Fault{Name: "wipe", Weight: 1, Alone: true, Do: wipe},
 		Fault{Name: "rolling", Weight: 1, Alone: true, Do: rollingRestart})
 	if c.Net != nil {
 		all = append(all,
 			Fault{Name: "isolate", Weight: 4, Do: isolate},
 			Fault{Name: "one-way", Weight: 4, Do: oneWay},
+			atLeader(Fault{Name: "isolate", Weight: 4, Do: isolate}),
+			atLeader(Fault{Name: "one-way", Weight: 4, Do: oneWay}),
 			Fault{Name: "bridge", Weight: 3, Do: bridge},
 			Fault{Name: "slow", Weight: 2, Do: slow},
 			Fault{Name: "lossy", Weight: 2, Do: lossy})
 	}
 	return all
+}
+
+// atLeader aims a fault at the node that leads when it comes, if one does.
+func atLeader(f Fault) Fault {
+	do := f.Do
+	f.Name += "-leader"
+	f.Do = func(c *nodes.Cluster, s Step) (string, func() error, error) {
+		order := slices.Clone(s.Nodes)
+		for i, node := range order {
+			if c.Nodes[node].Leads() {
+				order[0], order[i] = order[i], order[0]
+				break
+			}
+		}
+		s.Nodes = order
+		what, undo, err := do(c, s)
+		return what + " (leader)", undo, err
+	}
+	return f
 }
 
 // Hook makes a fault of a function, such as a move of a shard: it runs beside the other faults and is waited for. What
@@ -123,7 +146,7 @@ func restart(c *nodes.Cluster, s Step) (string, func() error, error) {
 func saveAndKill(c *nodes.Cluster, s Step) (string, func() error, error) {
 	chosen, names := victims(c, s)
 	for _, n := range chosen {
-		_, _ = n.Command("BGSAVE") // it may be down
+		_, _ = n.TryCommand("BGSAVE") // it may be down
 	}
 	time.Sleep(time.Duration(s.draw().IntN(50)) * time.Millisecond)
 	for _, n := range chosen {
@@ -138,7 +161,7 @@ func clock(c *nodes.Cluster, s Step) (string, func() error, error) {
 	shift := []int64{100, 1000, 60_000, 3_600_000}[rng.IntN(4)] * int64(1-2*rng.IntN(2))
 	skew := rng.Int64N(200_000) - 100_000
 	set := func(shift, skew int64) {
-		_, _ = n.Command("DEBUG", "LARDER-CLOCK", strconv.FormatInt(shift, 10), strconv.FormatInt(skew, 10)) // it may be down
+		_, _ = n.TryCommand("DEBUG", "LARDER-CLOCK", strconv.FormatInt(shift, 10), strconv.FormatInt(skew, 10)) // it may be down
 	}
 	set(shift, skew)
 	return fmt.Sprintf("clock of %s %+d ms %+d ppm", n.Name(), shift, skew), func() error {

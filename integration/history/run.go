@@ -20,6 +20,7 @@ type Run struct {
 	Seed    uint64        // of the plan and of the workload
 	Length  time.Duration // of the plan
 	Faults  []Fault
+	Steps   []Step // the plan; nil: one is drawn from the seed
 	Clients int
 	Prefix  string // of key names
 	Log     func(format string, args ...any)
@@ -129,13 +130,22 @@ func (r *Run) breakThings(h *History) error {
 		}
 		return nil
 	}
-	for _, s := range Plan(r.Seed, r.Length, len(r.Cluster.Nodes), r.Faults) {
+	plan := r.Steps
+	if plan == nil {
+		plan = Plan(r.Seed, r.Length, len(r.Cluster.Nodes), r.Faults)
+	}
+	for _, s := range plan {
 		if err := end(s.At); err != nil {
 			return err
 		}
 		sleepUntil(h, s.At)
 		from := h.Now()
-		what, undo, err := byName[s.Fault].Do(r.Cluster, s)
+		fault, known := byName[s.Fault]
+		if !known {
+			r.Log("%s cannot be had here", s.Fault)
+			continue
+		}
+		what, undo, err := fault.Do(r.Cluster, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}

@@ -25,6 +25,7 @@ import (
 const (
 	patience        = 60 * time.Second
 	commandPatience = 10 * time.Second
+	brokenPatience  = 300 * time.Millisecond
 )
 
 // Options say what a cluster is made of.

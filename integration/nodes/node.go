@@ -180,14 +180,25 @@ func (n *Node) Wipe() error {
 	return err
 }
 
-// Command asks the node something, for tests and faults: an error reply is an error.
-func (n *Node) Command(args ...string) (Reply, error) {
-	conn, err := n.Dial(commandPatience)
+// Command asks the node something, for tests: an error reply is an error.
+func (n *Node) Command(args ...string) (Reply, error) { return n.command(commandPatience, args) }
+
+// TryCommand is Command for a node that may be broken: it soon gives up.
+func (n *Node) TryCommand(args ...string) (Reply, error) { return n.command(brokenPatience, args) }
+
+// Leads says that the node answers, and that it leads.
+func (n *Node) Leads() bool {
+	role, err := n.TryCommand("ROLE")
+	return err == nil && len(role.Elements) > 0 && role.Elements[0].Text == "master"
+}
+
+func (n *Node) command(patience time.Duration, args []string) (Reply, error) {
+	conn, err := n.Dial(patience)
 	if err != nil {
 		return Reply{}, err
 	}
 	defer conn.Close()
-	replies, err := conn.Do(commandPatience, args)
+	replies, err := conn.Do(patience, args)
 	if err != nil {
 		return Reply{}, err
 	}

@@ -51,6 +51,7 @@ race:
 			$$($(GO) list -f '$(RACE_FORMAT)' ./... | sort -u | grep -v /integration); \
 		LARDER_RACE=1 LARDER_STEPS=10000 $(GO) test -count=1 -timeout 10m \
 			-run 'KillUnderLoad|Random|ClientLibrary|Stops' ./integration; \
+		LARDER_RACE=1 $(GO) test -race -count=1 -timeout 10m -run 'HistoryOf' ./integration/history; \
 	fi
 
 integration:

@@ -2,10 +2,12 @@ package history
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +19,8 @@ import (
 // does not want to, truthfully; what it must not do, it does once in a while if its flaw says so.
 type fake struct {
 	flaw string // under mu
+	// parted says that its two nodes share the keys, and send a client that is wrong to the other. Keys change nodes.
+	parted bool
 
 	mu struct {
 		sync.Mutex
@@ -24,6 +28,7 @@ type fake struct {
 		versions map[string]int
 		rng      *rand.Rand
 		commands int
+		moved    int        // how often it has sent a client to the other node
 		flaws    int        // how often it has done what it must not
 		past     []snapshot // newest last
 		late     [][]string // refused writes that it carries out all the same
@@ -40,13 +45,33 @@ func newFake(flaw string) *fake {
 	return f
 }
 
-func (f *fake) Nodes() int      { return 2 }
-func (f *fake) Find(string) int { return -1 }
-func (f *fake) Dial(int) (Conn, error) {
+func (f *fake) Nodes() int { return 2 }
+func (f *fake) Find(addr string) int {
+	return slices.Index([]string{"10.0.0.1:7001", "10.0.0.2:7002"}, addr)
+}
+
+func (f *fake) Dial(node int) (Conn, error) {
 	if f.chance(50) {
 		return nil, errors.New("refused")
 	}
-	return &fakeConn{fake: f, watched: map[string]int{}}, nil
+	return &fakeConn{fake: f, node: node, watched: map[string]int{}}, nil
+}
+
+// keysMove is after how many commands all keys change nodes.
+const keysMove = 5000
+
+// elsewhereLocked tells whether another node has the key now, and answers as Redis does.
+func (f *fake) elsewhereLocked(node int, args []string) (nodes.Reply, bool) {
+	if !f.parted || len(args) < 2 || args[0] == "ECHO" {
+		return nodes.Reply{}, false
+	}
+	tag, _, _ := strings.Cut(args[1], "}")
+	owner := (len(tag) + int(tag[len(tag)-1]) + f.mu.commands/keysMove) % 2
+	if owner == node {
+		return nodes.Reply{}, false
+	}
+	f.mu.moved++
+	return errorOf("MOVED 7 " + []string{"10.0.0.1:7001", "10.0.0.2:7002"}[owner]), true
 }
 
 func (f *fake) chance(n int) bool {
@@ -66,6 +91,8 @@ func (f *fake) errsLocked(flaw string, oneIn int) bool {
 
 type fakeConn struct {
 	fake    *fake
+	node    int
+	aborted bool       // EXEC will be refused, since a command of the transaction was
 	queue   [][]string // of MULTI; nil outside
 	multi   bool
 	watched map[string]int
@@ -113,6 +140,10 @@ func (c *fakeConn) command(args []string) nodes.Reply {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.passLocked()
+	if reply, elsewhere := f.elsewhereLocked(c.node, args); elsewhere {
+		c.aborted = c.aborted || c.multi
+		return reply
+	}
 	switch {
 	case args[0] == "EXEC":
 		return c.execLocked()
@@ -148,7 +179,7 @@ func (f *fake) passLocked() {
 	if len(f.mu.past) == 0 {
 		return
 	}
-	if f.errsLocked("forgets its last writes", 2000) {
+	if f.errsLocked("forgets its last writes", 1000) {
 		f.mu.data = maps.Clone(f.mu.past[0])
 	}
 	if f.errsLocked("forgets all", 4000) {
@@ -171,15 +202,15 @@ func (f *fake) singleLocked(args []string) nodes.Reply {
 		}
 		return errorOf(indeterminate)
 	case f.mu.rng.IntN(100) == 0:
-		if f.errsLocked("carries out what it refused, later", 2) {
+		if f.errsLocked("carries out what it refused, later", 1) {
 			f.mu.late = append(f.mu.late, args)
 		}
 		return errorOf("CLUSTERDOWN no leader")
-	case f.errsLocked("acknowledges what it did not do", 200):
+	case f.errsLocked("acknowledges what it did not do", 60):
 		return f.unseenLocked(args)
-	case f.errsLocked("carries out twice", 200):
+	case f.errsLocked("carries out twice", 60):
 		f.doLocked(args)
-	case f.errsLocked("says failed of what it did", 200):
+	case f.errsLocked("says failed of what it did", 60):
 		f.doLocked(args)
 		return errorOf("TRYAGAIN later")
 	}
@@ -199,8 +230,16 @@ func (f *fake) unseenLocked(args []string) nodes.Reply {
 
 func (c *fakeConn) execLocked() nodes.Reply {
 	f := c.fake
-	queue, watched := c.queue, c.watched
-	c.multi, c.queue, c.watched = false, nil, map[string]int{}
+	queue, watched, aborted := c.queue, c.watched, c.aborted
+	c.multi, c.aborted, c.queue, c.watched = false, false, nil, map[string]int{}
+	if aborted {
+		return errorOf("EXECABORT Transaction discarded because of previous errors.")
+	}
+	if len(queue) > 0 {
+		if reply, elsewhere := f.elsewhereLocked(c.node, queue[0]); elsewhere {
+			return reply
+		}
+	}
 	for key, version := range watched {
 		if f.mu.versions[key] != version && !f.errsLocked("does not look at watched keys", 2) {
 			return nodes.Reply{Kind: '*', Nil: true}
@@ -293,11 +332,11 @@ func (f *fake) doLocked(args []string) nodes.Reply {
 	return errorOf("ERR unknown command " + args[0])
 }
 
-// observe lets clients work on the fake until enough is acknowledged, and checks what they saw.
-func observe(t *testing.T, f *fake) (*History, *Verdict) {
+// observe lets clients work on a system until enough is acknowledged, and checks what they saw.
+func observe(t *testing.T, system System) (*History, *Verdict) {
 	t.Helper()
 	h := New()
-	w := &Workload{System: f, History: h, Clients: 8, Seed: 1, Timeout: time.Second}
+	w := &Workload{System: system, History: h, Clients: 8, Seed: 1, Timeout: time.Second}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		w.Run(stop)
@@ -311,33 +350,51 @@ func observe(t *testing.T, f *fake) (*History, *Verdict) {
 	}
 	close(stop)
 	<-stopped
-	f.mu.Lock()
-	if f.flaw != "" && f.mu.flaws == 0 {
-		t.Error("the flaw did not show")
+	if f, ok := system.(*fake); ok {
+		f.repent(t)
 	}
-	f.flaw = "" // what it says at the end shows what it has lost, and adds nothing
-	f.mu.Unlock()
 	if err := w.ReadAll(time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	return h, h.Check()
 }
 
+// repent ends the flaw: what the fake says then shows what it has lost, and adds nothing.
+func (f *fake) repent(t *testing.T) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.flaw != "" && f.mu.flaws == 0 {
+		t.Error("the flaw did not show")
+	}
+	f.flaw = ""
+}
+
 func TestRightSystemPasses(t *testing.T) {
-	t.Parallel()
-	h, v := observe(t, newFake(""))
-	if len(v.Violations) > 0 {
-		t.Errorf("%d violations, the first: %s", len(v.Violations), v.Violations[0])
-	}
-	if len(v.Undecided) > 0 {
-		t.Errorf("%d of %d keys are undecided", len(v.Undecided), v.Keys)
-	}
-	for kind, outcomes := range h.Tally() {
-		for _, outcome := range []Outcome{OK, Failed, Unknown} {
-			if outcomes[outcome] == 0 {
-				t.Errorf("no operation on a %s had the outcome %s", kind, outcome)
+	for _, parted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("parted=%v", parted), func(t *testing.T) {
+			t.Parallel()
+			f := newFake("")
+			f.parted = parted
+			h, v := observe(t, f)
+			if len(v.Violations) > 0 {
+				t.Errorf("%d violations, the first: %s", len(v.Violations), v.Violations[0])
 			}
-		}
+			if len(v.Undecided) > 0 {
+				t.Errorf("%d of %d keys are undecided", len(v.Undecided), v.Keys)
+			}
+			all := map[Outcome]int{}
+			for _, outcomes := range h.Tally() {
+				for outcome, n := range outcomes {
+					all[outcome] += n
+				}
+			}
+			if all[OK] == 0 || all[Failed] == 0 || all[Unknown] == 0 {
+				t.Errorf("not all outcomes came up: %v", all)
+			}
+			if parted && (f.mu.moved == 0 || f.mu.moved > len(h.Ops())/3) {
+				t.Errorf("%d of %d operations went to a node that had sent them away: MOVED is not followed", f.mu.moved, len(h.Ops()))
+			}
+		})
 	}
 }
 

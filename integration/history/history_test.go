@@ -109,6 +109,31 @@ func TestHistoryOfOneNode(t *testing.T) {
 	check(t, &Run{Cluster: c, Seed: setting(t, "LARDER_HISTORY_SEED", 1), Length: shortRun / 3, Faults: Faults(c), Clients: 8}, keepIn("one-node"))
 }
 
+// islands are servers that clients take for one system, and that know nothing of each other.
+type islands []*nodes.Cluster
+
+func (i islands) Nodes() int      { return len(i) }
+func (i islands) Find(string) int { return -1 }
+func (i islands) Dial(node int) (Conn, error) {
+	conn, err := i[node].Nodes[0].Dial(time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// TestIslandsAreFound proves the whole of it on real processes: three servers on their own are no cluster.
+func TestIslandsAreFound(t *testing.T) {
+	var all islands
+	for range 3 {
+		all = append(all, nodes.Start(t, nodes.Options{Program: larder, Count: 1}))
+	}
+	_, v := observe(t, all)
+	if len(v.Violations) == 0 {
+		t.Error("not found")
+	}
+}
+
 func TestHistoryOfThreeNodes(t *testing.T) {
 	threeNodes(t)
 	c := nodes.Start(t, nodes.Options{Program: larder, Count: 3, DiskSize: diskSize, Seed: 1})

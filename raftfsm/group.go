@@ -62,6 +62,7 @@ func Open(o Options) (*Group, error) {
 		closing:    make(chan struct{}),
 		stop:       make(chan struct{}),
 	}
+	g.clock.shift = o.WallShift
 	g.served.changed = make(chan struct{})
 	store, err := newLogStore(o.Log, o.Engine)
 	if err != nil {

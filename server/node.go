@@ -66,6 +66,7 @@ type node struct {
 	evicted    atomic.Int64  // keys
 	exceeded   exceeded
 	latency    latencyMonitor
+	wall       wallClock
 	pause      pause
 }
 
@@ -195,6 +196,12 @@ func (n *node) eachLoop(do func(l *loop)) {
 }
 
 func (n *node) random() uint64 { return rand.Uint64() }
+
+// began is what uptime counts from.
+var began = time.Now()
+
+// uptime is the monotonic time by which leadership is proven.
+func (n *node) uptime() time.Duration { return time.Since(began) }
 
 // close stops the background and the shards. With save set, a checkpoint of each is taken first, so that the next start
 // has nothing to replay.

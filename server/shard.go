@@ -116,6 +116,8 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		Transport:    o.transport,
 		Sync:         n.aof.Sync,
 		Clock:        time.Now,
+		WallShift:    n.wall.offset,
+		Uptime:       n.uptime,
 		Random:       n.random,
 		Fatal:        n.fatal,
 		OnLeadership: o.lead,

@@ -24,8 +24,6 @@ func families() [][]Command {
 		evictCommands,
 		metaCommands,
 		slotCommands,
-		slotCommands,
-		metaCommands,
 		debugCommands,
 		stringCommands,
 		bitmapCommands,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,16 +20,20 @@ const (
 
 // writer sets keys that are never set again, so that each write that was acknowledged can be looked for.
 type writer struct {
-	id     int
-	caller caller
-	sent   int
-	acked  []int
-	out    []byte
+	id       int
+	caller   caller
+	goesHome atomic.Bool // to the node it began at
+	sent     int
+	acked    []int
+	out      []byte
 }
 
 func writtenKey(id, n int) []byte { return fmt.Appendf(nil, "written:%d:%d", id, n) }
 
 func (w *writer) send(n int) error {
+	if w.goesHome.CompareAndSwap(true, false) {
+		w.caller.turnTo(w.id % len(w.caller.addrs))
+	}
 	w.out = appendCommand(w.out[:0], []byte("SET"), writtenKey(w.id, n), strconv.AppendInt(nil, int64(n), 10))
 	w.sent++
 	_, err := w.caller.do(w.out, 1)
@@ -49,6 +54,9 @@ func (b *bench) failover() error {
 	defer load.stop()
 	var outages, everyone []float64
 	for kill := range b.sizes.kills {
+		for _, w := range writers {
+			w.goesHome.Store(true) // else all would end up at the same node
+		}
 		select {
 		case <-b.ctx.Done():
 			return b.ctx.Err()

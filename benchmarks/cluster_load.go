@@ -180,8 +180,7 @@ type caller struct {
 // connection stays.
 func (c *caller) do(commands []byte, replies int) ([]byte, error) {
 	if err := c.exchange(commands, replies); err != nil {
-		c.close()
-		c.at = (c.at + 1) % len(c.addrs)
+		c.turnTo((c.at + 1) % len(c.addrs))
 		return nil, err
 	}
 	if c.reply[0] == '-' {
@@ -215,6 +214,12 @@ func (c *caller) exchange(commands []byte, replies int) error {
 		}
 	}
 	return nil
+}
+
+// turnTo has the next call go to an address.
+func (c *caller) turnTo(at int) {
+	c.close()
+	c.at = at
 }
 
 func (c *caller) close() {

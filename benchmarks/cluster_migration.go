@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	watchedMoving  = 24                    // keys that are watched in slots that move
-	watchedStaying = 8                     // and in the others of the source
+	watchedMoving  = 16                    // keys that are watched in slots that move
+	watchedStaying = 4                     // and in the others of the source
 	watchPeriod    = 10 * time.Millisecond // of each
 	pauseBound     = 100                   // ms in which a key may not be had
 )

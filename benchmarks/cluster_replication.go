@@ -32,6 +32,7 @@ func (b *bench) replication() error {
 		}
 	}
 	all := append([]*server{redis}, c.nodes...)
+	requests := int(b.sizes.seconds.Seconds() * 20_000) // of pipeline 1; deeper ones take less time each
 	ours, theirs := make([][]sample, len(replicationLoads)), make([][]sample, len(replicationLoads))
 	for round := range b.rounds {
 		for i, l := range replicationLoads {
@@ -47,7 +48,7 @@ func (b *bench) replication() error {
 					}
 					into = ours
 				}
-				one, err := b.redisBenchmark(s, l)
+				one, err := b.runRedisBenchmark(s, l, requests*min(l.pipeline, 6), b.sizes.keys)
 				if err != nil {
 					return fmt.Errorf("%w; %s", err, c.said())
 				}

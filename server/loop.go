@@ -33,6 +33,10 @@ type loop struct {
 	figures  loopFigures
 	sessions map[uint64]*session
 	nobody   *session // whose replies nobody waits for
+
+	listening   map[*session]struct{} // who is subscribed
+	awaiting    []*waiting            // who waits for replicas
+	acksWatched bool                  // they are about to be looked at
 }
 
 // relaxedFlight is how many batches of a loop may be in flight when entries need not be synced before they are

@@ -44,8 +44,8 @@ func (g *Group) Proven() time.Duration { return g.proof.proven() }
 // who wait at the same time share the messages that it takes.
 func (g *Group) Prove(after time.Duration, done func(error)) { g.proof.prove(after, done) }
 
-// isSoleVoter says whether the latest configuration has this replica as its only voter.
-func (g *Group) isSoleVoter() bool {
+// IsSoleVoter says whether the latest configuration has this replica as its only voter.
+func (g *Group) IsSoleVoter() bool {
 	f := g.raft.GetConfiguration() // a copy that is at hand: the future is answered already
 	if f.Error() != nil {
 		return false

@@ -219,6 +219,9 @@ func TestTheTermDoesNotChangeDuringAHeartbeat(t *testing.T) {
 	answer := make(chan raft.RPCResponse, 1)
 	go p.handle(raft.RPC{Command: &raft.AppendEntriesRequest{Term: 5}, RespChan: answer})
 	<-under
+	if s.fence.mu.TryLock() {
+		t.Error("the term is free to change")
+	}
 	voted := make(chan error)
 	go func() {
 		err := stable.SetUint64(keyCurrentTerm, 6)

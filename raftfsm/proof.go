@@ -105,7 +105,7 @@ func (p *proof) sends(q *raft.AppendEntriesRequest) {
 		return
 	}
 	p.beginLocked(q.Term)
-	p.mu.heartbeat = &raft.AppendEntriesRequest{RPCHeader: q.RPCHeader, Term: q.Term, Leader: q.Leader}
+	p.mu.heartbeat = &raft.AppendEntriesRequest{RPCHeader: q.RPCHeader, Term: q.Term}
 	p.term.Store(q.Term)
 }
 

@@ -337,7 +337,11 @@ func (m *Meta) attempt(ctx context.Context, o Op) (version uint64, err error) {
 	if v := m.View(); v != nil && v.Address(NodeID(id)) != "" {
 		at = v.Address(NodeID(id))
 	}
-	return m.opts.Client.Do(ctx, at, o)
+	version, err = m.opts.Client.Do(ctx, at, o)
+	if _, unsent := errors.AsType[unreachable](err); unsent {
+		err = fmt.Errorf("%w: %w", ErrNoLeader, err)
+	}
+	return version, err
 }
 
 // Apply has an Op applied by this node, which has to lead the meta group.

@@ -146,7 +146,7 @@ func inPlaceOf(have, want []NodeID) []NodeID {
 
 // redirect gives moves another aim whose node is leaving, gone or no member any more.
 func (w *planning) redirect() {
-	for i := 0; i < len(w.d.Moves); i++ {
+	for i := range w.d.Moves {
 		m := &w.d.Moves[i]
 		if m.To == "" || m.Paused || w.up(m.To) {
 			continue
@@ -155,9 +155,7 @@ func (w *planning) redirect() {
 		at := slices.Index(s.Replicas, m.To)
 		stay := slices.Delete(slices.Clone(s.Replicas), at, at+1)
 		if m.From != "" && w.up(m.From) && !slices.Contains(stay, m.From) {
-			s.Replicas[at] = m.From
-			w.d.endMove(m.ID)
-			i--
+			w.d.reverse(m)
 			continue
 		}
 		next := w.ring.Fill(s.ID, len(s.Replicas), stay)

@@ -188,6 +188,8 @@ func (r *Report) reportMove(m Move) MoveReport {
 	switch {
 	case m.Paused:
 		out.Step = "paused"
+	case m.Canceled:
+		out.Step = "is taken back"
 	case g == nil || g.Leader == "":
 		out.Step = "waits for a leader of the shard"
 	case m.To != "" && (to == nil || to.Role == "missing"):

@@ -85,6 +85,7 @@ func (d *Document) validateShards(f *faults) {
 		s := &d.Shards[i]
 		whose := fmt.Sprintf("shard %d", s.ID)
 		f.check(s.ID != MetaGroup, "a shard has the number of the meta group")
+		f.check(s.ID <= d.LastShard, "%s: its number has not been drawn yet", whose)
 		f.check(!ids[s.ID], "%s is there twice", whose)
 		ids[s.ID] = true
 		f.check(len(s.Replicas) > 0 && len(s.Replicas) <= MaxReplicas, "%s: %d replicas, not 1 … %d", whose, len(s.Replicas), MaxReplicas)

@@ -130,7 +130,7 @@ func (a *Agent) plan() {
 	a.each(func(v *View) {
 		leads := a.opts.Meta.Leads()
 		if leads && !led {
-			a.heard.reset(a.opts.Clock()) // what was heard before says nothing: others did the listening
+			a.heard.reset() // what was heard before says nothing: others did the listening
 		}
 		led = leads
 		if !leads {
@@ -173,17 +173,15 @@ func (a *Agent) listen(pings *sync.WaitGroup, n Node) {
 type liveness struct {
 	mu struct {
 		sync.Mutex
-		since time.Time // the leadership began
 		last  map[NodeID]time.Time
 		asked map[NodeID]time.Time
 		busy  map[NodeID]bool
 	}
 }
 
-func (l *liveness) reset(now time.Time) {
+func (l *liveness) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.since = now
 	clear(l.mu.last)
 }
 
@@ -209,8 +207,8 @@ func (l *liveness) end(id NodeID, answered bool, now time.Time) {
 	}
 }
 
-// silence is how long each node has been silent. One that has not been heard of yet counts from the beginning of the
-// leadership; if it was gone, it is not back before it has been heard of.
+// silence is how long each node has been silent. For one that has not been heard of yet in this leadership it begins now;
+// if it was gone, it is not back before it has been heard of.
 func (l *liveness) silence(d *Document, self NodeID, now time.Time) Silence {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -222,7 +220,7 @@ func (l *liveness) silence(d *Document, self NodeID, now time.Time) Silence {
 		case heard:
 			s[n.ID] = now.Sub(at)
 		case n.State != NodeGone:
-			s[n.ID] = now.Sub(l.mu.since)
+			s[n.ID], l.mu.last[n.ID] = 0, now
 		}
 	}
 	return s

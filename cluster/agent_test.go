@@ -36,15 +36,15 @@ func TestPlacesHaveDistinctAddresses(t *testing.T) {
 	}
 }
 
-// TestSilence: who has not been heard of counts from the beginning of the leadership, and who was gone stays so until he
-// is heard.
+// TestSilence: the silence of who has not been heard of begins when he is first looked for, however long the leadership
+// lasts already; and who was gone stays so until he is heard.
 func TestSilence(t *testing.T) {
 	var l liveness
 	l.mu.last = map[NodeID]time.Time{}
 	start := time.Unix(1000, 0)
-	l.reset(start)
 	d := must(t, founded(t, 1, 3), Join{Node: aNode(2, "")}, Join{Node: aNode(3, "")}, Join{Node: aNode(4, "")})
 	d.Node(id(4)).State = NodeGone
+	l.silence(&d, id(1), start)
 	if !l.begin(id(2), start, time.Second) || l.begin(id(2), start, time.Second) {
 		t.Error("two pings at once, or none")
 	}
@@ -56,8 +56,12 @@ func TestSilence(t *testing.T) {
 	if _, known := s[id(4)]; known || s[id(1)] != 0 || s[id(2)] != 2*time.Second || s[id(3)] != 3*time.Second {
 		t.Errorf("%v", s)
 	}
-	l.reset(start.Add(time.Minute))
-	if s := l.silence(&d, id(1), start.Add(time.Minute)); s[id(2)] != 0 {
+	d = must(t, d, Join{Node: aNode(5, "")})
+	if s := l.silence(&d, id(1), start.Add(time.Hour)); s[id(5)] != 0 || s[id(3)] != time.Hour {
+		t.Errorf("of one who has just joined: %v", s)
+	}
+	l.reset()
+	if s := l.silence(&d, id(1), start.Add(2*time.Hour)); s[id(2)] != 0 {
 		t.Errorf("after a new leadership: %v", s)
 	}
 }

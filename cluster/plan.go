@@ -158,10 +158,14 @@ func (w *planning) redirect() {
 			w.d.reverse(m)
 			continue
 		}
-		next := w.ring.Fill(s.ID, len(s.Replicas), stay)
-		if len(next) == len(s.Replicas) && w.heard(next[len(stay)]) {
-			m.To = next[len(stay)]
-			s.Replicas[at] = m.To
+		leaving := func(id NodeID) bool {
+			return slices.ContainsFunc(w.d.Moves, func(o Move) bool { return o.Shard == s.ID && o.From == id })
+		}
+		for _, id := range w.ring.Fill(s.ID, w.ring.Len()+len(stay), stay)[len(stay):] {
+			if w.heard(id) && !leaving(id) {
+				m.To, s.Replicas[at] = id, id
+				break
+			}
 		}
 	}
 }

@@ -375,6 +375,9 @@ func (m *migrationTest) check() {
 	if got := [2]uint64{a[0] ^ b[0], a[1] + b[1]}; got != want {
 		m.t.Fatalf("source and target have %d and %d keys, the model %d; digests %x, want %x", a[1], b[1], want[1], got[0], want[0])
 	}
+	if n, want := m.source.Keys().Stats().Nodes+m.target.Keys().Stats().Nodes, m.model.Keys().Stats().Nodes; n != want {
+		m.t.Fatalf("source and target have %d nodes of large collections, the model %d", n, want)
+	}
 	for _, s := range []*shard{m.source, m.target} {
 		for db := range 3 {
 			n := int64(0)

@@ -268,6 +268,9 @@ func (m *migrationTest) attempt(id, attempt uint64) (owned bool) {
 			return false
 		}
 		m.load(m.r.IntN(8))
+		if got := m.target.slots(command.SlotsDrop, id, attempt, m.ranges); m.r.IntN(4) == 0 && !strings.HasPrefix(got, "-LARDERSTATE") {
+			m.t.Fatal("a request that came late was granted: ", got)
+		}
 		if m.r.IntN(12) == 0 {
 			if m.trouble() {
 				return false
@@ -300,6 +303,10 @@ func (m *migrationTest) attempt(id, attempt uint64) (owned bool) {
 			return false
 		}
 	}
+	if got := m.target.slots(command.SlotsOwn, id, attempt, m.ranges); !strings.HasPrefix(got, "-LARDERSPOILED") {
+		m.t.Fatal("slots were owned before the import was complete: ", got)
+	}
+	m.must(m.target.slots(command.SlotsSeal, id, attempt, m.ranges))
 	if m.trouble() {
 		return false
 	}

@@ -314,10 +314,10 @@ func metadata(v any, into map[string]any) {
 
 // elsewhere are Redis's commands that Larder does not have. What is here and exists must go.
 var elsewhere = strings.Fields(`
-	acl asking blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin cluster eval eval_ro evalsha
+	acl blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin cluster eval eval_ro evalsha
 	evalsha_ro failover fcall fcall_ro function geoadd geodist geohash geopos georadius georadius_ro
 	georadiusbymember georadiusbymember_ro geosearch geosearchstore migrate module monitor pfadd pfcount pfdebug
-	pfmerge pfselftest psubscribe psync publish pubsub punsubscribe readonly readwrite replconf restore-asking script
+	pfmerge pfselftest psubscribe psync publish pubsub punsubscribe replconf restore-asking script
 	spublish ssubscribe subscribe sunsubscribe sync unsubscribe xack xadd xautoclaim xclaim xdel xgroup
 	xinfo xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim`)
 

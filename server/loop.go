@@ -13,12 +13,13 @@ type loop struct {
 	loop   *transport.Loop
 	id     int
 
-	shards  []*loopShard // by shard.place; nil: none yet
-	reading *loopShard   // whose shared lock is held, for a run of reads of one session; nil: none
-	free    []*batch
-	run     []taken     // room for the commands that a session takes together
-	paused  []*session  // sessions that wait for the end of a pause
-	out     resp.Writer // replies of reads and of the server's own commands
+	shards    []*loopShard // by shard.place; nil: none yet
+	reading   *loopShard   // whose shared lock is held, for a run of reads of one session; nil: none
+	free      []*batch
+	positions []int       // room for the places of a command's keys
+	run       []taken     // room for the commands that a session takes together
+	paused    []*session  // sessions that wait for the end of a pause
+	out       resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id
 	lapped   time.Duration // when the clock was read last for a read's duration

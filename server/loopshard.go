@@ -138,7 +138,7 @@ func errorReply(err error) []byte {
 	case errors.Is(err, raftfsm.ErrIndeterminate):
 		return []byte("-INDETERMINATE the outcome of this command is not known: it may or may not have been applied\r\n")
 	case errors.Is(err, raftfsm.ErrNotLeader):
-		return []byte("-CLUSTERDOWN this node does not lead the shard\r\n")
+		return []byte("-" + noLeader + "\r\n")
 	case errors.Is(err, raftfsm.ErrClosed):
 		return []byte("-ERR the server is shutting down\r\n")
 	}

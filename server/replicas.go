@@ -105,6 +105,7 @@ func (m *member) follow(ctx context.Context) {
 			}
 			m.tellBorn(ctx, v)
 			m.closeGone(ctx, v)
+			m.route()
 		}
 		select {
 		case <-ctx.Done():
@@ -191,4 +192,23 @@ func (m *member) remove(ctx context.Context, sh *shard) error {
 		return fmt.Errorf("shard %d cannot be removed: %w", sh.id, err)
 	}
 	return nil
+}
+
+// route has commands run where the document says, as far as this node knows it.
+func (m *member) route() {
+	local := m.node.local()
+	if !m.node.clustered {
+		var sole *shard
+		if len(local) > 0 {
+			sole = local[0]
+		}
+		m.node.setRouting(soleRouting(sole))
+		return
+	}
+	v := m.view()
+	if v == nil {
+		m.node.setRouting(&routing{owners: make([]owner, 1)})
+		return
+	}
+	m.node.setRouting(viewRouting(v, local, cluster.NodeID(m.id.Node)))
 }

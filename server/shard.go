@@ -173,6 +173,7 @@ func (n *node) closeShard(ctx context.Context, sh *shard) error {
 		}
 		return list
 	})
+	n.unroute(sh)
 	sh.stop()
 	n.forget(sh)
 	sh.uses.Lock() // never given back
@@ -233,6 +234,14 @@ func (sh *shard) start(kind jobKind, job func(ctx context.Context)) {
 		defer sh.jobs[kind].Store(false)
 		job(sh.ctx)
 	})
+}
+
+// waitProven waits until reads of the shard see all that was acknowledged before, and says why they cannot.
+func (sh *shard) waitProven() string {
+	if !sh.group.CanRead() {
+		return noLeader
+	}
+	return ""
 }
 
 // runs says whether a job of the kind runs.

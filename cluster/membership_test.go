@@ -213,6 +213,10 @@ func TestMembershipSteps(t *testing.T) {
 			GroupView{Self: a, Voters: []NodeID{a}, Learners: []NodeID{c}, Members: map[NodeID]bool{a: true, b: false, c: false}, Ready: map[NodeID]bool{a: true, b: true}},
 			nil,
 		},
+		"one that is dead does not keep it where three vote": {
+			GroupView{Self: a, Voters: []NodeID{a, b, c}, Learners: []NodeID{d}, Members: map[NodeID]bool{a: true, b: true, c: true, d: false, e: false}, Ready: map[NodeID]bool{a: true, b: true, c: true, e: true}},
+			[]Action{{ActRemove, e}},
+		},
 		"the last voter stays while the other has not caught up": {
 			GroupView{Self: a, Voters: []NodeID{b}, Members: map[NodeID]bool{a: true, b: false}, Ready: map[NodeID]bool{a: true}},
 			nil,

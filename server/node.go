@@ -100,7 +100,6 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	if err := n.openMember(ctx); err != nil {
 		return nil, err
 	}
-	n.member.route()
 	debug.FreeOSMemory() // what the replay has left behind
 	background, stop := context.WithCancel(context.Background())
 	n.stop = stop

@@ -24,6 +24,7 @@ const replicaLook = time.Second
 // else can; others learn in the background who leads what.
 func (m *member) settleFirst(ctx context.Context) error {
 	v := m.view()
+	defer func() { m.node.reroute(m.view(), cluster.NodeID(m.id.Node)) }()
 	if v == nil {
 		return m.openLeft(nil) // a member that has not learned the document yet
 	}
@@ -103,9 +104,9 @@ func (m *member) follow(ctx context.Context) {
 				m.node.fatal(err)
 				return
 			}
+			m.node.reroute(v, cluster.NodeID(m.id.Node))
 			m.tellBorn(ctx, v)
 			m.closeGone(ctx, v)
-			m.route()
 		}
 		select {
 		case <-ctx.Done():
@@ -192,23 +193,4 @@ func (m *member) remove(ctx context.Context, sh *shard) error {
 		return fmt.Errorf("shard %d cannot be removed: %w", sh.id, err)
 	}
 	return nil
-}
-
-// route has commands run where the document says, as far as this node knows it.
-func (m *member) route() {
-	local := m.node.local()
-	if !m.node.clustered {
-		var sole *shard
-		if len(local) > 0 {
-			sole = local[0]
-		}
-		m.node.setRouting(soleRouting(sole))
-		return
-	}
-	v := m.view()
-	if v == nil {
-		m.node.setRouting(&routing{owners: make([]owner, 1)})
-		return
-	}
-	m.node.setRouting(viewRouting(v, local, cluster.NodeID(m.id.Node)))
 }

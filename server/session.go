@@ -37,6 +37,9 @@ type session struct {
 	paused        bool // reading is paused by the session
 	ended         bool // the peer will send no more
 	inNext        bool
+	parked        bool // waits in loopShard.parked, or for the proof
+
+	arrived time.Duration // when the newest bytes had arrived, by the groups' uptime; fresh: the clock was not read since
 
 	issued, finished uint64 // calls put into batches, and calls answered
 	held             []held
@@ -113,7 +116,10 @@ func (s *session) mustLogIn() bool {
 }
 
 // Data implements transport.Handler.
-func (s *session) Data(*transport.Conn) { s.goOn() }
+func (s *session) Data(*transport.Conn) {
+	s.arrived = fresh
+	s.goOn()
+}
 
 // EOF implements transport.EOFHandler: what was asked is still answered.
 func (s *session) EOF(*transport.Conn) {
@@ -171,7 +177,7 @@ func (s *session) goOn() {
 
 // blocked says whether no further command may be taken now.
 func (s *session) blocked() bool {
-	return s.busy || s.stalled || s.postponed || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
+	return s.busy || s.stalled || s.postponed || s.parked || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
 }
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
@@ -208,7 +214,7 @@ func (s *session) take() {
 			}
 			e := s.server.table.find(args[0])
 			run = append(run, taken{e, args})
-			if e == nil || !e.quick || s.unfinished() > 0 {
+			if e == nil || !e.quick || s.unfinished() > 0 || s.arrived == fresh && s.loop.doubts { // which will be parked
 				break
 			}
 		}
@@ -621,8 +627,13 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 		return true
 	}
 	replica := s.readOnly && !ls.shard.leads()
-	if !replica && !ls.shard.group.CanRead() {
-		return s.reject(e, noLeader)
+	if !replica {
+		switch ls.readiness(s.arrived) {
+		case unproven:
+			return s.park(ls)
+		case notHere:
+			return s.redirect(e, s.loop.elsewhere(slot))
+		}
 	}
 	if long {
 		s.loop.stats[e.id].calls++
@@ -643,6 +654,8 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 		s.loop.stats[e.id].calls++
 		s.detach(ls, slot, e, args)
 		return true
+	case engine.NotOwned:
+		return s.redirect(e, s.loop.refusal(ls.reader.Refusal()))
 	case engine.Due:
 		if replica { // which cannot delete it, and answers as if it were gone
 			break
@@ -741,7 +754,7 @@ func (s *session) detach(ls *loopShard, slot int, e *entry, args [][]byte) {
 				s.client.skipNext = false
 				return
 			}
-			s.conn.WriteOwned(w.Buf)
+			s.conn.WriteOwned(s.loop.ifRefused(w.Buf))
 			s.checkOutput()
 		}
 	})

@@ -236,14 +236,6 @@ func (sh *shard) start(kind jobKind, job func(ctx context.Context)) {
 	})
 }
 
-// waitProven waits until reads of the shard see all that was acknowledged before, and says why they cannot.
-func (sh *shard) waitProven() string {
-	if !sh.group.CanRead() {
-		return noLeader
-	}
-	return ""
-}
-
 // runs says whether a job of the kind runs.
 func (sh *shard) runs(kind jobKind) bool { return sh.jobs[kind].Load() }
 

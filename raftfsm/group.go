@@ -13,8 +13,9 @@ import (
 // Group is this node's replica of one shard. Its methods may be called by any goroutine.
 type Group struct {
 	opts     Options
-	raft     *raft.Raft
-	fsm      *fsm
+	running  atomic.Pointer[instance] // never nil
+	changes  chan bool                // of leadership, from Raft
+	pins     logPins
 	inFlight *inFlight
 	gate     gate
 	clock    *slewedClock
@@ -28,6 +29,11 @@ type Group struct {
 	closing    chan struct{} // closed first: nothing is proposed any more
 	stop       chan struct{} // closed once Raft has stopped
 	goroutines sync.WaitGroup
+	context    context.Context // ends with closing
+	cancel     context.CancelFunc
+	receiving  receiving
+	swap       sync.Mutex     // held while the running instance is replaced, and by Close
+	visitors   sync.WaitGroup // those who serve snapshots
 	closeOnce  sync.Once
 	closeErr   error
 
@@ -48,11 +54,9 @@ func Open(o Options) (*Group, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if err := reconcile(&o); err != nil {
-		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
-	}
 	g := &Group{
 		opts:       o,
+		changes:    make(chan bool, 16),
 		inFlight:   newInFlight(o.MaxInFlight),
 		clock:      newSlewedClock(o.Clock),
 		stuck:      make(chan question, o.MaxInFlight),
@@ -61,28 +65,12 @@ func Open(o Options) (*Group, error) {
 		stop:       make(chan struct{}),
 	}
 	g.served.changed = make(chan struct{})
-	store, err := newLogStore(o.Log, o.Engine)
-	if err != nil {
+	g.gate.hand = g.toRaft
+	if err := g.start(false); err != nil {
 		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
 	}
-	store.ahead.limit = o.ReadAhead
-	g.gate.hand = g.toRaft
-	g.fsm = newFSM(&o, g.inFlight, &g.gate, store.lastAtOpen)
-	g.fsm.landed = g.landed
-
-	config := o.raftConfig()
-	changes := make(chan bool, 16)
-	config.NotifyCh = changes
-	snapshots := &snapshotStore{engine: o.Engine}
-	if err := bootstrap(&o, config, store, snapshots); err != nil {
-		return nil, fmt.Errorf("shard %d: bootstrap: %w", o.Group, err)
-	}
-	g.raft, err = raft.NewRaft(config, g.fsm, store, loudStable{o.Stable, o.Fatal}, snapshots, o.Transport)
-	if err != nil {
-		return nil, fmt.Errorf("shard %d: start Raft: %w", o.Group, err)
-	}
-	store.ahead.running.Store(true)
-	g.goroutines.Go(func() { g.watchLeadership(changes) })
+	g.context, g.cancel = context.WithCancel(context.Background())
+	g.goroutines.Go(func() { g.watchLeadership(g.changes) })
 	g.goroutines.Go(g.reap)
 	g.goroutines.Go(g.askFutures)
 	if g.isSoleVoter() {
@@ -130,6 +118,10 @@ func (g *Group) Close(ctx context.Context) error {
 
 func (g *Group) close(ctx context.Context) error {
 	close(g.closing)
+	g.cancel()
+	defer g.visitors.Wait()
+	g.swap.Lock() // an install under way has given up, or is through
+	defer g.swap.Unlock()
 	g.inFlight.close()
 	wakeUp(g.wakeReaper)
 	drained := g.inFlight.waitEmpty(ctx)
@@ -137,8 +129,13 @@ func (g *Group) close(ctx context.Context) error {
 	if drained != nil {
 		err = fmt.Errorf("shard %d: closed before Raft answered every proposal: %w", g.opts.Group, drained)
 	}
-	if e := g.raft.Shutdown().Error(); e != nil {
-		err = errors.Join(err, fmt.Errorf("shard %d: stop Raft: %w", g.opts.Group, e))
+	if e := g.running.Load().halt(); e != nil {
+		err = errors.Join(err, fmt.Errorf("shard %d: %w", g.opts.Group, e))
+	}
+	if t, ok := g.opts.Transport.(raft.WithClose); ok {
+		if e := t.Close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("shard %d: close the transport: %w", g.opts.Group, e))
+		}
 	}
 	close(g.stop)
 	g.answerAll(fmt.Errorf("%w: %w", ErrIndeterminate, ErrClosed))

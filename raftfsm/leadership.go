@@ -9,12 +9,12 @@ import (
 // CanRead says whether this node leads and a Barrier of its own term has been applied here: only then does the state
 // hold every entry that earlier leaders committed. That it still leads at this moment is not proven by it.
 func (g *Group) CanRead() bool {
-	return g.raft.State() == raft.Leader && g.provenTerm.Load() == g.raft.CurrentTerm()
+	return g.raft().State() == raft.Leader && g.provenTerm.Load() == g.raft().CurrentTerm()
 }
 
 // isSoleVoter says whether the latest configuration has this replica as its only voter.
 func (g *Group) isSoleVoter() bool {
-	f := g.raft.GetConfiguration() // a copy that is at hand: the future is answered already
+	f := g.raft().GetConfiguration() // a copy that is at hand: the future is answered already
 	if f.Error() != nil {
 		return false
 	}
@@ -75,7 +75,7 @@ func (g *Group) watchLeadership(changes <-chan bool) {
 			g.opts.OnLeadership(now)
 		}
 		g.tellServed()
-		if !serving && !proving && again == nil && g.raft.State() == raft.Leader && g.inFlight.hold() {
+		if !serving && !proving && again == nil && g.raft().State() == raft.Leader && g.inFlight.hold() {
 			proving = true
 			g.goroutines.Go(func() { proofs <- g.prove() })
 		}
@@ -89,8 +89,8 @@ const proofPause = 10 * time.Millisecond
 // at the same term was proposed and committed in it.
 func (g *Group) prove() uint64 {
 	defer g.inFlight.release()
-	before := g.raft.CurrentTerm()
-	if g.raft.Barrier(0).Error() != nil || g.raft.CurrentTerm() != before {
+	before := g.raft().CurrentTerm()
+	if g.raft().Barrier(0).Error() != nil || g.raft().CurrentTerm() != before {
 		return 0
 	}
 	return before

@@ -131,7 +131,7 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	n.group, err = raftfsm.Open(raftfsm.Options{
 		ID: serverID, Group: shardID, Node: rand.Uint64(),
 		Bootstrap: []raft.Server{{ID: serverID, Address: serverAddr}},
-		Engine:    shardEngine{n.engine},
+		Engine:    raftfsm.ForEngine(n.engine, "", shardID),
 		Log:       n.shard,
 		Stable:    n.stable.Group(shardID),
 		Transport: raftfsm.NewLoopback(serverAddr),
@@ -164,11 +164,6 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	n.joined.Go(func() { n.keepWhole(background) })
 	return n, nil
 }
-
-// shardEngine gives the engine the shape that raftfsm asks for.
-type shardEngine struct{ *engine.Engine }
-
-func (e shardEngine) BeginCheckpoint() (raftfsm.Checkpoint, error) { return e.Engine.BeginCheckpoint() }
 
 // keyCount is how many keys there are in all data bases.
 func (n *node) keyCount() (total int64) {

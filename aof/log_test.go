@@ -555,7 +555,7 @@ func TestBehind(t *testing.T) {
 	}{
 		{200, 0, 200, 200},
 		{200, 1 << 40, 1, 1},
-		{100, 5000, 50, 75}, // some 140 bytes an entry
+		{100, 5000, 50, 75},     // some 140 bytes an entry
 		{200, 60_000, 160, 180}, // these segments are so small that a good part of each is not used
 		{250, 60_000, 160, 180},
 		{1, 5, 1, 1},

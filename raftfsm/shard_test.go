@@ -196,40 +196,45 @@ func TestCrashAtEveryStepOfAnInstall(t *testing.T) {
 	}
 	seen := map[uint64]int{}
 	for i := 0; i < len(all); i += race.Factor {
-		c := all[i]
-		f, err := openFiles(c.FS, func(err error) { t.Error(err) })
-		if err != nil {
-			t.Fatalf("%s: %v", c.What, err)
-		}
-		n := newNode(t, "a")
-		f.use(n)
-		if err := n.opts.Stable.SetUint64(keyCurrentTerm, 9); err != nil {
-			t.Fatal(err)
-		}
-		if err := n.tryOpen(); err != nil {
-			t.Fatalf("%s: %v", c.What, err)
-		}
-		index, term, _, _, _ := f.engine.Durable()
-		last, _ := n.opts.Log.LastIndex()
-		var at raft.Log
-		err = n.opts.Log.GetLog(index, &at)
-		sum := digest(t, f.engine)
-		switch {
-		case err != nil || at.Term != term || last < index:
-			t.Fatalf("E5: %s: the log ends at %d, its entry at the checkpoint %d is of term %d: %v", c.What, last, index, at.Term, err)
-		case index == 10 && sum == before && last >= 80 && !c.Before:
-		case index == 50 && sum == wanted && last <= 51:
-		default:
-			t.Fatalf("E4: %s: at %d, log to %d, acknowledged %t: neither the old nor the new state", c.What, index, last, c.Before)
-		}
-		seen[index]++
-		n.close()
-		f.close(t)
+		seen[afterCrash(t, all[i], before, wanted)]++
 	}
 	t.Logf("%d crashes leave the old state, %d the new one", seen[10], seen[50])
 	if seen[10] == 0 || seen[50] == 0 {
 		t.Fatal("the crashes miss the swap")
 	}
+}
+
+// afterCrash opens what a crash in an install left, and returns the checkpoint's index.
+func afterCrash(t *testing.T, c crashtest.Crash[bool], before, wanted uint64) uint64 {
+	t.Helper()
+	f, err := openFiles(c.FS, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatalf("%s: %v", c.What, err)
+	}
+	defer f.close(t)
+	n := newNode(t, "a")
+	f.use(n)
+	if err := n.opts.Stable.SetUint64(keyCurrentTerm, 9); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.tryOpen(); err != nil {
+		t.Fatalf("%s: %v", c.What, err)
+	}
+	defer n.close()
+	index, term, _, _, _ := f.engine.Durable()
+	last, _ := n.opts.Log.LastIndex()
+	var at raft.Log
+	err = n.opts.Log.GetLog(index, &at)
+	sum := digest(t, f.engine)
+	switch {
+	case err != nil || at.Term != term || last < index:
+		t.Fatalf("E5: %s: the log ends at %d, its entry at the checkpoint %d is of term %d: %v", c.What, last, index, at.Term, err)
+	case index == 10 && sum == before && last >= 80 && !c.Before:
+	case index == 50 && sum == wanted && last <= 51:
+	default:
+		t.Fatalf("E4: %s: at %d, log to %d, acknowledged %t: neither the old nor the new state", c.What, index, last, c.Before)
+	}
+	return index
 }
 
 // E8: real engines and logs. One replica is cut off again and again until it is behind the log; all have the same digest then.

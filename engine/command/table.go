@@ -22,6 +22,7 @@ func families() [][]Command {
 		databaseCommands,
 		expireCommands,
 		evictCommands,
+		metaCommands,
 		debugCommands,
 		stringCommands,
 		bitmapCommands,

@@ -105,7 +105,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	inner := writeFile(t, dir, "inner.conf", "\nhz x\n")
 	file := writeFile(t, dir, "a.conf", "port x\ninclude "+inner+"\nrequirepass secret word\nrequirepass \"secret\n"+
-		"loadmodule a.so\nreplicaof h 1\ncluster-enabled yes\ninclude "+dir+"/none.conf\nsyslog-enabled yes\nmin-replicas-to-write 1\n")
+		"loadmodule a.so\nreplicaof h 1\ncluster-join here\ninclude "+dir+"/none.conf\nsyslog-enabled yes\nmin-replicas-to-write 1\n")
 	_, _, err := Load(Options{Version: "1.2", Args: []string{file, "--foo", "bar"}, Memory: testMemory})
 	want := `*** FATAL CONFIG FILE ERROR (Larder 1.2) ***
 Reading the configuration file, at line 1
@@ -127,8 +127,8 @@ Reading the configuration file, at line 6
 >>> 'replicaof h 1'
 Larder cannot be a replica of a Redis server
 Reading the configuration file, at line 7
->>> 'cluster-enabled yes'
-Larder is not a Redis Cluster node: only 'no'
+>>> 'cluster-join here'
+must be HOST:PORT
 Reading the configuration file, at line 8
 >>> 'include DIR/none.conf'
 can't open config file 'DIR/none.conf': no such file or directory

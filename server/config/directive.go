@@ -54,7 +54,7 @@ var (
 
 func makeTable() []*Directive {
 	var table []*Directive
-	for _, group := range [][]Directive{networkTable, tlsTable, accessTable, dataTable, encodingTable, logTable, runTable} {
+	for _, group := range [][]Directive{networkTable, tlsTable, accessTable, dataTable, clusterTable, encodingTable, logTable, runTable} {
 		for i := range group {
 			table = append(table, &group[i])
 		}

@@ -56,7 +56,8 @@ func startRedis(t *testing.T) *redis.Client {
 // larderDiffers are the shared directives whose value differs on purpose, or by the way redis-server was started.
 var larderDiffers = []string{"appendfsync", "appendonly", "bind", "dir", "io-threads", "maxmemory", "port", "save"}
 
-var larderOnly = []string{"checkpoint-interval", "checkpoint-log-bytes", "log-format", "log-segment-size", "maxdisk", "overflow"}
+var larderOnly = []string{"admin-bind", "admin-port", "admin-token", "checkpoint-interval", "checkpoint-log-bytes", "cluster-join",
+	"cluster-secret", "cluster-zone", "log-format", "log-segment-size", "maxdisk", "overflow", "replace-after", "replicas", "shards"}
 
 func TestGetMatchesRedis(t *testing.T) {
 	client := startRedis(t)

@@ -53,7 +53,7 @@ func (c *Config) rewriteLocked() error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, after)
+	return ReplaceFile(path, after)
 }
 
 // rewrittenLocked returns the file's new text.
@@ -174,9 +174,9 @@ func (d *Directive) fileLines(v *Values) []string {
 	return lines
 }
 
-// replaceFile puts text in the place of path: written and synced beside it, renamed, the folder synced. Mode and
+// ReplaceFile puts text in the place of path: written and synced beside it, renamed, the folder synced. Mode and
 // owner stay the same.
-func replaceFile(path, text string) error {
+func ReplaceFile(path, text string) error {
 	old, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

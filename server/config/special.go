@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -309,6 +310,18 @@ func checkTLSProtocols(s string) error {
 		if !slices.ContainsFunc(tlsVersions, func(v string) bool { return strings.EqualFold(v, name) }) {
 			return errors.New("Invalid tls-protocols specified. Use a combination of TLSv1, TLSv1.1, TLSv1.2 and TLSv1.3")
 		}
+	}
+	return nil
+}
+
+// checkAddress accepts host:port, or nothing.
+func checkAddress(s string) error {
+	if s == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
+		return errors.New("must be HOST:PORT")
 	}
 	return nil
 }

@@ -118,10 +118,9 @@ var inertTable = []struct {
 		{"tls-client-key-file", `""`, Mutable, anyWord, nil},
 		{"tls-client-key-file-pass", `""`, Mutable | Sensitive, anyWord, nil},
 		{"tls-replication", "no", Mutable, bools, nil},
-		{"tls-cluster", "no", Mutable, bools, nil},
 	}},
 	{"Larder does not replicate as Redis does", replicationRows},
-	{"Larder does not shard as Redis Cluster does", clusterRows},
+	{"Larder's cluster needs no such setting", clusterRows},
 }
 
 var replicationRows = []inertRow{
@@ -153,21 +152,15 @@ var replicationRows = []inertRow{
 }
 
 var clusterRows = []inertRow{
-	{"cluster-enabled", "no", 0, text(only[bool]{kind: yesNo{}, value: "no",
-		reason: "Larder is not a Redis Cluster node: only 'no'"}), nil},
 	{"cluster-allow-pubsubshard-when-down", "yes", Mutable, bools, nil},
 	{"cluster-allow-reads-when-down", "no", Mutable, bools, nil},
 	{"cluster-allow-replica-migration", "yes", Mutable, bools, nil},
-	{"cluster-announce-bus-port", "0", Mutable, upTo(65535), nil},
 	{"cluster-announce-hostname", `""`, Mutable, anyWord, nil},
-	{"cluster-announce-ip", `""`, Mutable, anyWord, nil},
-	{"cluster-announce-port", "0", Mutable, upTo(65535), nil},
 	{"cluster-announce-tls-port", "0", Mutable, upTo(65535), nil},
 	{"cluster-config-file", "nodes.conf", 0, anyWord, nil},
 	{"cluster-link-sendbuf-limit", "0", Mutable, byteCount, nil},
 	{"cluster-migration-barrier", "1", Mutable, count, nil},
 	{"cluster-node-timeout", "15000", Mutable, size, nil},
-	{"cluster-port", "0", 0, upTo(65535), nil},
 	{"cluster-preferred-endpoint-type", "ip", Mutable, text(words("ip", "hostname", "unknown-endpoint")), nil},
 	{"cluster-replica-no-failover", "no", Mutable, bools, []string{"cluster-slave-no-failover"}},
 	{"cluster-replica-validity-factor", "10", Mutable, count, []string{"cluster-slave-validity-factor"}},

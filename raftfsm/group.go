@@ -21,6 +21,9 @@ type Group struct {
 	clock    *slewedClock
 	filter   filter
 	order    sync.Mutex // held while a batch is registered and passes the gate
+	sentry   *sentry
+	stable   raft.StableStore // as Raft sees it
+	proof    *proof
 
 	// provenTerm is the term whose Barrier has been applied here; 0 before the first.
 	provenTerm atomic.Uint64
@@ -66,10 +69,14 @@ func Open(o Options) (*Group, error) {
 	}
 	g.served.changed = make(chan struct{})
 	g.gate.hand = g.toRaft
+	g.context, g.cancel = context.WithCancel(context.Background())
+	g.proof = newProof(g)
+	g.sentry = newSentry(o.Transport, g.proof)
+	g.stable = fencedStable{loudStable{o.Stable, o.Fatal}, &g.sentry.fence}
 	if err := g.start(false); err != nil {
+		_ = g.sentry.close()
 		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
 	}
-	g.context, g.cancel = context.WithCancel(context.Background())
 	g.goroutines.Go(func() { g.watchLeadership(g.changes) })
 	g.goroutines.Go(g.reap)
 	g.goroutines.Go(g.askFutures)
@@ -129,14 +136,16 @@ func (g *Group) close(ctx context.Context) error {
 	if drained != nil {
 		err = fmt.Errorf("shard %d: closed before Raft answered every proposal: %w", g.opts.Group, drained)
 	}
-	if e := g.running.Load().halt(); e != nil {
-		err = errors.Join(err, fmt.Errorf("shard %d: %w", g.opts.Group, e))
+	i := g.running.Load()
+	g.proof.close()
+	stopped := i.stop()
+	if e := g.sentry.close(); e != nil { // what Raft waits for from others ends
+		err = errors.Join(err, fmt.Errorf("shard %d: close the transport: %w", g.opts.Group, e))
 	}
-	if t, ok := g.opts.Transport.(raft.WithClose); ok {
-		if e := t.Close(); e != nil {
-			err = errors.Join(err, fmt.Errorf("shard %d: close the transport: %w", g.opts.Group, e))
-		}
+	if e := stopped.Error(); e != nil {
+		err = errors.Join(err, fmt.Errorf("shard %d: stop Raft: %w", g.opts.Group, e))
 	}
+	g.proof.wait()
 	close(g.stop)
 	g.answerAll(fmt.Errorf("%w: %w", ErrIndeterminate, ErrClosed))
 	if drained == nil {

@@ -93,7 +93,7 @@ func (g *Group) visit() bool {
 	return true
 }
 
-// receive answers an offer. An error means that the sender hears no verdict: it may still be writing.
+// receive answers an offer. An error means that the sender hears no judgement: it may still be writing.
 func (g *Group) receive(ctx context.Context, conn io.ReadWriteCloser, o offer, watch *stallWatch) error {
 	if o.shard != g.opts.Group {
 		v := failed(fmt.Errorf("a snapshot of shard %d came to shard %d", o.shard, g.opts.Group))
@@ -106,7 +106,7 @@ func (g *Group) receive(ctx context.Context, conn io.ReadWriteCloser, o offer, w
 	}
 	defer leave()
 	v := g.judge(o)
-	if err := v.write(conn); err != nil || v.kind != verdictTake {
+	if err := v.write(conn); err != nil || v.kind != judgedTake {
 		return err
 	}
 	staged, err := g.opts.Engine.Stage(&watchedReader{conn, watch})
@@ -120,7 +120,7 @@ func (g *Group) receive(ctx context.Context, conn io.ReadWriteCloser, o offer, w
 	watch.end() // from here on nothing depends on the sender
 	v = g.install(ctx, o, staged)
 	err = staged.Discard()
-	if v.kind == verdictFailed {
+	if v.kind == judgedFailed {
 		err = errors.Join(errors.New(v.reason), err)
 	}
 	return errors.Join(err, v.write(conn))
@@ -140,29 +140,29 @@ func (r *watchedReader) Read(b []byte) (int, error) {
 }
 
 // judge says what an offered snapshot is good for, by the term that is written down, the store and the log.
-func (g *Group) judge(o offer) verdict {
+func (g *Group) judge(o offer) judgement {
 	term, err := stableUint64(g.opts.Stable, keyCurrentTerm)
 	if err != nil {
 		return failed(err)
 	}
 	if o.term < term {
-		return verdict{kind: verdictRefuse, term: term}
+		return judgement{kind: judgedRefuse, term: term}
 	}
 	if durable, _, _, _, ok := g.opts.Engine.Durable(); ok && durable >= o.index {
-		return verdict{kind: verdictHave, term: o.term, index: durable}
+		return judgement{kind: judgedHave, term: o.term, index: durable}
 	}
 	var at raft.Log
 	switch err := g.opts.Log.GetLog(o.index, &at); {
 	case err == nil && at.Term == o.termAtIndex:
-		return verdict{kind: verdictHave, term: o.term, index: o.index}
+		return judgement{kind: judgedHave, term: o.term, index: o.index}
 	case err != nil && !errors.Is(err, raft.ErrLogNotFound):
 		return failed(err)
 	}
-	return verdict{kind: verdictTake, term: o.term, index: o.index}
+	return judgement{kind: judgedTake, term: o.term, index: o.index}
 }
 
 // install puts a staged snapshot in the place of this replica's state.
-func (g *Group) install(ctx context.Context, o offer, staged StagedCheckpoint) verdict {
+func (g *Group) install(ctx context.Context, o offer, staged StagedCheckpoint) judgement {
 	g.swap.Lock()
 	defer g.swap.Unlock()
 	if g.context.Err() != nil {
@@ -180,8 +180,8 @@ func (g *Group) install(ctx context.Context, o offer, staged StagedCheckpoint) v
 		return failed(fmt.Errorf("%d batches are in flight: %w", g.inFlight.len(), context.Cause(ctx)))
 	}
 	old := g.running.Load()
-	if err := old.halt(); err != nil {
-		return failed(err)
+	if err := old.stop().Error(); err != nil {
+		return failed(fmt.Errorf("stop Raft: %w", err))
 	}
 	v := g.replace(ctx, old, o, staged)
 	if err := g.start(old.fsm.broken); err != nil {
@@ -197,18 +197,18 @@ func (g *Group) install(ctx context.Context, o offer, staged StagedCheckpoint) v
 }
 
 // replace is called with Raft at rest.
-func (g *Group) replace(ctx context.Context, old *instance, o offer, staged StagedCheckpoint) verdict {
+func (g *Group) replace(ctx context.Context, old *instance, o offer, staged StagedCheckpoint) judgement {
 	if old.fsm.broken {
 		return failed(errors.New("this replica has stopped applying"))
 	}
 	v := g.judge(o)
-	if v.kind == verdictRefuse || v.kind == verdictFailed {
+	if v.kind == judgedRefuse || v.kind == judgedFailed {
 		return v
 	}
 	if err := g.raiseTerm(o.term); err != nil {
 		return failed(err)
 	}
-	if v.kind == verdictHave {
+	if v.kind == judgedHave {
 		return v
 	}
 	if err := staged.Install(ctx); err != nil {
@@ -218,7 +218,7 @@ func (g *Group) replace(ctx context.Context, old *instance, o offer, staged Stag
 		return failed(err)
 	}
 	g.opts.Logger.Info("a snapshot has been installed", "shard", g.opts.Group, "index", o.index, "term", o.termAtIndex)
-	return verdict{kind: verdictHave, term: o.term, index: o.index}
+	return judgement{kind: judgedHave, term: o.term, index: o.index}
 }
 
 // raiseTerm writes a leader's term down if it is higher than this replica's.
@@ -227,5 +227,5 @@ func (g *Group) raiseTerm(term uint64) error {
 	if err != nil || current >= term {
 		return err
 	}
-	return loudStable{g.opts.Stable, g.opts.Fatal}.SetUint64(keyCurrentTerm, term)
+	return g.stable.SetUint64(keyCurrentTerm, term)
 }

@@ -195,8 +195,8 @@ func sent(t testing.TB, term, index, termAtIndex uint64) (offered offer, stream 
 	return offer{shard: 7, term: term, index: index, termAtIndex: termAtIndex}, b.Bytes()
 }
 
-// exchange speaks the sender's part with what is given, and returns all verdicts.
-func exchange(t testing.TB, n *node, o offer, stream []byte) (verdicts []verdict) {
+// exchange speaks the sender's part with what is given, and returns all judgements.
+func exchange(t testing.TB, n *node, o offer, stream []byte) (judgements []judgement) {
 	t.Helper()
 	here, there := net.Pipe()
 	served := make(chan struct{})
@@ -206,25 +206,25 @@ func exchange(t testing.TB, n *node, o offer, stream []byte) (verdicts []verdict
 	if err := o.write(here); err != nil {
 		t.Fatal(err)
 	}
-	v, err := readVerdict(here)
+	v, err := readJudgement(here)
 	if err != nil {
 		t.Fatal(err)
 	}
-	verdicts = append(verdicts, v)
-	if v.kind != verdictTake {
-		return verdicts
+	judgements = append(judgements, v)
+	if v.kind != judgedTake {
+		return judgements
 	}
 	if _, err := here.Write(stream); err != nil {
-		return verdicts
+		return judgements
 	}
-	if v, err = readVerdict(here); err == nil {
-		verdicts = append(verdicts, v)
+	if v, err = readJudgement(here); err == nil {
+		judgements = append(judgements, v)
 	}
-	return verdicts
+	return judgements
 }
 
-func kinds(verdicts []verdict) (k []byte) {
-	for _, v := range verdicts {
+func kinds(judgements []judgement) (k []byte) {
+	for _, v := range judgements {
 		k = append(k, v.kind)
 	}
 	return k
@@ -244,7 +244,7 @@ func TestCutStreamChangesNothing(t *testing.T) {
 		if err := o.write(here); err != nil {
 			t.Fatal(err)
 		}
-		if v, err := readVerdict(here); err != nil || v.kind != verdictTake {
+		if v, err := readJudgement(here); err != nil || v.kind != judgedTake {
 			t.Fatal(v, err)
 		}
 		if _, err := here.Write(stream[:at]); err != nil {
@@ -262,7 +262,7 @@ func TestCutStreamChangesNothing(t *testing.T) {
 	if !slices.Equal(n.engine.commands(), before) || firstOf(n) != first || end != last || n.group.raft() != raftBefore {
 		t.Fatal("a cut stream has changed something")
 	}
-	if got := kinds(exchange(t, n, o, stream)); !slices.Equal(got, []byte{verdictTake, verdictHave}) {
+	if got := kinds(exchange(t, n, o, stream)); !slices.Equal(got, []byte{judgedTake, judgedHave}) {
 		t.Fatal(got)
 	}
 	if got := n.engine.commands(); len(got) != 100 || got[99] != "sent 99" || n.engine.AppliedIndex() != 50 {
@@ -281,12 +281,12 @@ func TestInstallJudgesTermAndLog(t *testing.T) {
 	}
 	for _, c := range []struct {
 		offer offer
-		want  verdict
+		want  judgement
 	}{
-		{offer{7, term - 1, 50, 1}, verdict{kind: verdictRefuse, term: term}},
-		{offer{7, 9, 2, 8}, verdict{kind: verdictHave, term: 9, index: n.disk.index}},
-		{offer{7, 9, last, l.Term}, verdict{kind: verdictHave, term: 9, index: last}},
-		{offer{8, 9, 50, 8}, verdict{kind: verdictFailed}},
+		{offer{7, term - 1, 50, 1}, judgement{kind: judgedRefuse, term: term}},
+		{offer{7, 9, 2, 8}, judgement{kind: judgedHave, term: 9, index: n.disk.index}},
+		{offer{7, 9, last, l.Term}, judgement{kind: judgedHave, term: 9, index: last}},
+		{offer{8, 9, 50, 8}, judgement{kind: judgedFailed}},
 	} {
 		got := exchange(t, n, c.offer, nil)
 		if got[0].reason = ""; len(got) != 1 || got[0] != c.want {
@@ -294,13 +294,13 @@ func TestInstallJudgesTermAndLog(t *testing.T) {
 		}
 	}
 	// What was offered and what comes must be the same.
-	if got := kinds(exchange(t, n, offer{7, 9, 49, 8}, stream)); !slices.Equal(got, []byte{verdictTake}) {
+	if got := kinds(exchange(t, n, offer{7, 9, 49, 8}, stream)); !slices.Equal(got, []byte{judgedTake}) {
 		t.Fatal(got)
 	}
 	if n.engine.installed() > 0 {
 		t.Fatal("installed")
 	}
-	if got := kinds(exchange(t, n, o, stream)); !slices.Equal(got, []byte{verdictTake, verdictHave}) {
+	if got := kinds(exchange(t, n, o, stream)); !slices.Equal(got, []byte{judgedTake, judgedHave}) {
 		t.Fatal(got)
 	}
 	// The leader's term is written down, the log is the stand-in alone, and Raft goes on from it.
@@ -315,7 +315,7 @@ func TestInstallJudgesTermAndLog(t *testing.T) {
 	if s.State != "Follower" || s.Term != 9 || s.LastIndex != 50 || s.Durable != 50 || len(s.Servers) != 2 {
 		t.Fatalf("%+v", s)
 	}
-	if got := exchange(t, n, o, nil); got[0].kind != verdictHave || got[0].index != 50 {
+	if got := exchange(t, n, o, nil); got[0].kind != judgedHave || got[0].index != 50 {
 		t.Fatalf("%+v", got)
 	}
 }
@@ -367,7 +367,7 @@ func TestFailedInstallGoesOnAsBefore(t *testing.T) {
 	before := n.engine.commands()
 	o, stream := sent(t, 9, 50, 8)
 	got := exchange(t, n, o, stream)
-	if len(got) != 2 || got[1].kind != verdictFailed || !strings.Contains(got[1].reason, "full disk") {
+	if len(got) != 2 || got[1].kind != judgedFailed || !strings.Contains(got[1].reason, "full disk") {
 		t.Fatalf("%+v", got)
 	}
 	last, _ := n.log.LastIndex()
@@ -375,7 +375,7 @@ func TestFailedInstallGoesOnAsBefore(t *testing.T) {
 		t.Fatal("a failed install has changed something")
 	}
 	n.engine.onInstall = nil
-	if got := kinds(exchange(t, n, o, stream)); !slices.Equal(got, []byte{verdictTake, verdictHave}) {
+	if got := kinds(exchange(t, n, o, stream)); !slices.Equal(got, []byte{judgedTake, judgedHave}) {
 		t.Fatal(got)
 	}
 }
@@ -390,14 +390,14 @@ func TestHigherTermEndsAnInstall(t *testing.T) {
 	if err := o.write(here); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readVerdict(here); err != nil {
+	if _, err := readJudgement(here); err != nil {
 		t.Fatal(err)
 	}
-	if got := exchange(t, n, o, stream); got[0].kind != verdictFailed || got[0].reason != errBusy.Error() {
+	if got := exchange(t, n, o, stream); got[0].kind != judgedFailed || got[0].reason != errBusy.Error() {
 		t.Fatalf("%+v", got)
 	}
 	o.term++
-	if got := kinds(exchange(t, n, o, stream)); !slices.Equal(got, []byte{verdictTake, verdictHave}) {
+	if got := kinds(exchange(t, n, o, stream)); !slices.Equal(got, []byte{judgedTake, judgedHave}) {
 		t.Fatal(got)
 	}
 	<-served
@@ -414,7 +414,7 @@ func TestCloseEndsAnInstall(t *testing.T) {
 	if err := o.write(here); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readVerdict(here); err != nil {
+	if _, err := readJudgement(here); err != nil {
 		t.Fatal(err)
 	}
 	n.close()
@@ -440,7 +440,7 @@ func TestSilentSenderIsGivenUp(t *testing.T) {
 	if err := o.write(here); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readVerdict(here); err != nil {
+	if _, err := readJudgement(here); err != nil {
 		t.Fatal(err)
 	}
 	<-served

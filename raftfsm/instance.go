@@ -15,8 +15,8 @@ import (
 type instance struct {
 	raft        *raft.Raft
 	fsm         *fsm
-	transport   *lentTransport
 	checkpoints *checkpointGate
+	ready       chan struct{}   // closed once the group goes by it
 	context     context.Context // ends when the instance is about to stop
 	cancel      context.CancelFunc
 }
@@ -34,9 +34,9 @@ func (g *Group) start(broken bool) error {
 	}
 	store.ahead.limit = o.ReadAhead
 	store.keep = g.keepFrom
-	i := &instance{checkpoints: &checkpointGate{}}
+	i := &instance{checkpoints: &checkpointGate{}, ready: make(chan struct{})}
 	i.context, i.cancel = context.WithCancel(context.Background())
-	i.transport = &lentTransport{Transport: o.Transport, group: g, instance: i}
+	transport := &lentTransport{sentry: g.sentry, group: g, instance: i}
 	i.fsm = newFSM(o, g.inFlight, &g.gate, store.lastAtOpen)
 	i.fsm.landed = g.landed
 	i.fsm.broken = broken
@@ -46,27 +46,26 @@ func (g *Group) start(broken bool) error {
 	config.NotifyCh = g.changes
 	snapshots := &snapshotStore{engine: o.Engine, pins: &g.pins}
 	if err := bootstrap(o, config, store, snapshots); err != nil {
+		i.cancel()
 		return fmt.Errorf("bootstrap: %w", err)
 	}
-	i.raft, err = raft.NewRaft(config, i.fsm, store, loudStable{o.Stable, o.Fatal}, snapshots, i.transport)
+	i.raft, err = raft.NewRaft(config, i.fsm, store, g.stable, snapshots, transport)
 	if err != nil {
+		i.cancel()
 		return fmt.Errorf("start Raft: %w", err)
 	}
 	g.running.Store(i)
+	close(i.ready)
 	store.ahead.running.Store(true)
 	return nil
 }
 
-// halt stops the instance and waits for all that it does. A checkpoint under way is interrupted, and so are snapshots that
-// it sends.
-func (i *instance) halt() error {
+// stop begins to stop the instance; the answer comes when all that it did has ended. A checkpoint under way is interrupted,
+// and so are snapshots that it sends.
+func (i *instance) stop() raft.Future {
 	i.cancel()
 	i.checkpoints.shut()
-	i.transport.silence()
-	if err := i.raft.Shutdown().Error(); err != nil {
-		return fmt.Errorf("stop Raft: %w", err)
-	}
-	return nil
+	return i.raft.Shutdown()
 }
 
 // raft is the stock library's present instance. It may have stopped: then its methods say so.
@@ -105,47 +104,19 @@ func (c *checkpointGate) shut() {
 	}
 }
 
-// lentTransport is the group's transport as one instance has it. Raft closes its transport when it stops; this one has no
-// Close. It sends snapshots our way (send.go), and sees how far a follower has come that was sent one.
+// lentTransport is the sentry as one instance has it. It sends snapshots our way (send.go), and sees how far a follower has
+// come that was sent one.
 type lentTransport struct {
-	Transport
+	*sentry
 	group    *Group
 	instance *instance
-
-	mu struct {
-		sync.RWMutex
-		silent bool
-	}
-}
-
-// silence ends the fast path of heartbeats: a stopped instance never answers what it is given there.
-func (t *lentTransport) silence() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.mu.silent = true
-}
-
-// SetHeartbeatHandler passes the handler on, to be used until silence.
-func (t *lentTransport) SetHeartbeatHandler(handle func(raft.RPC)) {
-	if handle == nil {
-		t.Transport.SetHeartbeatHandler(nil)
-		return
-	}
-	t.Transport.SetHeartbeatHandler(func(rpc raft.RPC) {
-		t.mu.RLock()
-		defer t.mu.RUnlock()
-		if t.mu.silent {
-			rpc.Respond(nil, raft.ErrRaftShutdown)
-			return
-		}
-		handle(rpc)
-	})
 }
 
 // AppendEntries notes what a follower has that the log is kept for.
 func (t *lentTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
 	a *raft.AppendEntriesResponse) error {
-	err := t.Transport.AppendEntries(id, to, q, a)
+	<-t.instance.ready
+	err := t.sentry.AppendEntries(id, to, q, a)
 	if err == nil && a.Success && q.PrevLogEntry+uint64(len(q.Entries)) > 0 {
 		t.group.pins.advance(id, q.PrevLogEntry+uint64(len(q.Entries)), q.LeaderCommitIndex)
 	}
@@ -158,7 +129,7 @@ func (t *lentTransport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAd
 	if t.group.pins.holds(id) {
 		return nil, raft.ErrPipelineReplicationNotSupported
 	}
-	return t.Transport.AppendEntriesPipeline(id, to)
+	return t.sentry.AppendEntriesPipeline(id, to)
 }
 
 // InstallSnapshot sends the follower what was opened.

@@ -10,9 +10,9 @@ import (
 // What sender and receiver of a snapshot say to each other, on a connection of its own; integers are little-endian.
 //
 //	sender    offer     version 1 byte, 1; shard 4, term 8 (the sender's), index 8, index's term 8
-//	receiver  verdict   kind 1, term 8, index 8, text: length 2, bytes
-//	sender    snapshot  package snapshot, if the verdict is take
-//	receiver  verdict
+//	receiver  judgement   kind 1, term 8, index 8, text: length 2, bytes
+//	sender    snapshot  package snapshot, if the judgement is take
+//	receiver  judgement
 //
 // Both close the connection at any error: then nothing has changed, or all of it has and the next offer is answered with have.
 
@@ -55,25 +55,25 @@ func readOffer(r io.Reader) (o offer, err error) {
 	return o, nil
 }
 
-// Kinds of verdicts.
+// Kinds of judgements.
 const (
-	verdictTake   = 1 // send it
-	verdictHave   = 2 // everything up to index is here
-	verdictRefuse = 3 // the sender's term is over: term
-	verdictFailed = 4 // try again later: reason
+	judgedTake   = 1 // send it
+	judgedHave   = 2 // everything up to index is here
+	judgedRefuse = 3 // the sender's term is over: term
+	judgedFailed = 4 // try again later: reason
 )
 
-// verdict is a receiver's answer.
-type verdict struct {
+// judgement is a receiver's answer.
+type judgement struct {
 	kind   byte
 	term   uint64 // the receiver's
 	index  uint64 // for have: it holds the leader's log up to here
 	reason string
 }
 
-func failed(err error) verdict { return verdict{kind: verdictFailed, reason: err.Error()} }
+func failed(err error) judgement { return judgement{kind: judgedFailed, reason: err.Error()} }
 
-func (v *verdict) write(w io.Writer) error {
+func (v *judgement) write(w io.Writer) error {
 	reason := v.reason[:min(len(v.reason), maxReason)]
 	b := []byte{v.kind}
 	b = binary.LittleEndian.AppendUint64(b, v.term)
@@ -83,18 +83,18 @@ func (v *verdict) write(w io.Writer) error {
 	return err
 }
 
-func readVerdict(r io.Reader) (v verdict, err error) {
+func readJudgement(r io.Reader) (v judgement, err error) {
 	var b [1 + 8 + 8 + 2]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return v, err
 	}
 	reason := make([]byte, binary.LittleEndian.Uint16(b[17:]))
 	if len(reason) > maxReason {
-		return v, errors.New("a verdict on a snapshot gives too long a reason")
+		return v, errors.New("a judgement on a snapshot gives too long a reason")
 	}
 	if _, err := io.ReadFull(r, reason); err != nil {
 		return v, err
 	}
-	v = verdict{kind: b[0], term: binary.LittleEndian.Uint64(b[1:]), index: binary.LittleEndian.Uint64(b[9:]), reason: string(reason)}
+	v = judgement{kind: b[0], term: binary.LittleEndian.Uint64(b[1:]), index: binary.LittleEndian.Uint64(b[9:]), reason: string(reason)}
 	return v, nil
 }

@@ -97,30 +97,30 @@ func (g *Group) send(i *instance, id raft.ServerID, to raft.ServerAddress, q *ra
 	return nil
 }
 
-// deliver speaks the sender's part and returns the last verdict.
-func (g *Group) deliver(conn io.Reader, w *leadersWriter, o offer, x *openCheckpoint) (v verdict, err error) {
+// deliver speaks the sender's part and returns the last judgement.
+func (g *Group) deliver(conn io.Reader, w *leadersWriter, o offer, x *openCheckpoint) (v judgement, err error) {
 	if err := o.write(w); err != nil {
 		return v, fmt.Errorf("offer a snapshot: %w", err)
 	}
-	if v, err = readVerdict(conn); err != nil || v.kind != verdictTake {
+	if v, err = readJudgement(conn); err != nil || v.kind != judgedTake {
 		return v, err
 	}
 	if err := x.pinned.Write(w); err != nil {
 		return v, fmt.Errorf("send a snapshot: %w", err)
 	}
 	w.watch.progress()
-	if v, err = readVerdict(conn); err == nil && v.kind == verdictTake {
+	if v, err = readJudgement(conn); err == nil && v.kind == judgedTake {
 		err = errors.New("the follower asks for the snapshot twice")
 	}
 	return v, err
 }
 
 // settle tells Raft what has become of it.
-func (g *Group) settle(v verdict, q *raft.InstallSnapshotRequest, a *raft.InstallSnapshotResponse, x *openCheckpoint,
+func (g *Group) settle(v judgement, q *raft.InstallSnapshotRequest, a *raft.InstallSnapshotResponse, x *openCheckpoint,
 	id raft.ServerID) error {
 	a.Term = max(q.Term, v.term)
 	switch v.kind {
-	case verdictHave:
+	case judgedHave:
 		// The follower may be further, by a checkpoint of its own, and its log may begin there: Raft has to go on from that.
 		if v.index > x.meta.Index && v.index <= g.raft().LastIndex() {
 			x.meta.Index = v.index
@@ -128,12 +128,12 @@ func (g *Group) settle(v verdict, q *raft.InstallSnapshotRequest, a *raft.Instal
 		a.Success = a.Term == q.Term
 		g.pins.follow(id, x.meta.Index)
 		return nil
-	case verdictRefuse:
+	case judgedRefuse:
 		if v.term > q.Term {
 			return nil
 		}
 		return fmt.Errorf("the follower refused term %d in term %d", q.Term, v.term)
-	case verdictFailed:
+	case judgedFailed:
 		return fmt.Errorf("the follower could not install it: %s", v.reason)
 	}
 	return fmt.Errorf("the follower answered with %d", v.kind)

@@ -169,13 +169,13 @@ func TestCrashAtEveryStepOfAnInstall(t *testing.T) {
 	if err := o.write(here); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := readVerdict(here); err != nil || v.kind != verdictTake {
+	if v, err := readJudgement(here); err != nil || v.kind != judgedTake {
 		t.Fatal(v, err)
 	}
 	if err := pinned.Write(here); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := readVerdict(here); err != nil || v.kind != verdictHave {
+	if v, err := readJudgement(here); err != nil || v.kind != judgedHave {
 		t.Fatal(v, err)
 	}
 	phase.Store(2)

@@ -564,7 +564,17 @@ func TestBehind(t *testing.T) {
 			t.Errorf("Behind(%d, %d) is %d, want %d to %d", c.index, c.bytes, got, c.from, c.upTo)
 		}
 	}
+	all := a.Bytes()
+	if a.BytesBelow(0) != 0 || a.BytesBelow(1) != 0 || a.BytesBelow(101)*2 != all || a.BytesBelow(201) != all || a.BytesBelow(1<<40) != all {
+		t.Errorf("%d bytes below 101, %d below 201, %d in all", a.BytesBelow(101), a.BytesBelow(201), all)
+	}
 	must(t, a.CutBelow(150))
+	if got := a.BytesBelow(151); got*200 != all {
+		t.Errorf("%d bytes below 151 after a cut", got)
+	}
+	if got := l.Shard(9).BytesBelow(7); got != 0 {
+		t.Errorf("%d bytes of nothing", got)
+	}
 	if got := a.Behind(200, 1<<40); got != 150 {
 		t.Error("behind a cut: ", got)
 	}

@@ -80,6 +80,30 @@ func (s *ShardLog) Behind(index uint64, bytes int64) uint64 {
 	return e.first + uint64(sort.Search(end, func(i int) bool { return stands(i) >= to }))
 }
 
+// countStep is how many entries are counted under the lock at a time.
+const countStep = 4096
+
+// BytesBelow returns the size of the live entries below index, the way Bytes counts.
+func (s *ShardLog) BytesBelow(index uint64) (bytes int64) {
+	for from := uint64(0); from < index; {
+		s.mu.RLock()
+		e := &s.mu.entries
+		if from = max(from, e.firstIndex()); from == 0 {
+			from = index
+		}
+		to := min(index, from+countStep, e.lastIndex()+1)
+		for i := from; i < to; i++ {
+			bytes += e.places.at(int(i - e.first)).size()
+		}
+		s.mu.RUnlock()
+		if to <= from {
+			break
+		}
+		from = to
+	}
+	return bytes
+}
+
 // buffers are what encoding and reading need, kept to be used again.
 type buffers struct {
 	bytes  []byte

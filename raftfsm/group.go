@@ -16,6 +16,7 @@ type Group struct {
 	running  atomic.Pointer[instance] // never nil
 	changes  chan bool                // of leadership, from Raft
 	pins     logPins
+	kept     atomic.Int64 // bytes of the log below the last checkpoint
 	inFlight *inFlight
 	gate     gate
 	clock    *slewedClock

@@ -486,24 +486,58 @@ func TestLogIsKeptForFollowers(t *testing.T) {
 }
 
 func TestMembersKeepSomeLog(t *testing.T) {
-	n := newNode(t, "a")
-	n.opts.KeepBytes = 500
-	n.open().ready()
+	_, leader, others := threeVoters(t, func(n *node) { n.opts.KeepBytes, n.opts.PinBytes = 1000, 3000 })
+	all := append(slices.Clone(others), leader)
+	for i := range 50 {
+		commit(t, all, fmt.Sprintf("%0100d", i))
+	}
+	// Entries are of some 130 bytes.
+	kept := func(n *node) uint64 {
+		t.Helper()
+		eventually(t, "a checkpoint", func() bool { return n.group.Checkpoint() == nil && n.disk.index > 40 })
+		if since := n.group.LogSinceCheckpoint(); since < 0 || since > n.log.Bytes()-n.log.BytesBelow(n.disk.index) {
+			t.Fatalf("%d bytes since the checkpoint", since)
+		}
+		return n.disk.index - firstOf(n)
+	}
+	for _, n := range all {
+		eventually(t, "all is applied", func() bool { return len(n.engine.commands()) == 50 })
+		if got := kept(n); got < 6 || got > 12 || n.group.LogKept() != 1000 {
+			t.Fatalf("%d entries are kept", got)
+		}
+	}
+	leader = leads(t, all)
+	leader.group.pins.follow("nobody", 1)
+	for i := range 50 {
+		commit(t, []*node{leader}, fmt.Sprintf("%0100d", i))
+	}
+	before := leader.disk.index
+	eventually(t, "a checkpoint", func() bool { return leader.group.Checkpoint() == nil && leader.disk.index > before })
+	if got := leader.disk.index - firstOf(leader); got < 18 || got > 30 || leader.group.LogKept() != 3000 {
+		t.Fatalf("%d entries are kept for one who catches up", got)
+	}
+	leader.group.pins.forget()
+	if err := leader.group.CutLog(); err != nil {
+		t.Fatal(err)
+	}
+	if got := leader.disk.index - firstOf(leader); got < 6 || got > 12 {
+		t.Fatalf("%d entries are kept", got)
+	}
+}
+
+// A replica that is alone keeps the entry at its checkpoint and nothing below.
+func TestLoneReplicaKeepsNoLog(t *testing.T) {
+	n := newNode(t, "a").open().ready()
 	defer n.close()
 	for i := range 50 {
-		if err := n.propose(fmt.Sprintf("%050d", i)).wait(t); err != nil {
+		if err := n.propose(fmt.Sprint(i)).wait(t); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := n.group.Checkpoint(); err != nil {
 		t.Fatal(err)
 	}
-	if first := firstOf(n); first != n.disk.index {
-		t.Fatalf("a lone replica keeps the log from %d, its checkpoint is at %d", first, n.disk.index)
-	}
-	n.group.pins.follow("b", 1)
-	n.group.opts.PinBytes = 1000
-	if got := n.group.keepFrom(n.disk.index); got != n.disk.index {
-		t.Fatalf("the log of a lone replica was kept from %d", got)
+	if first := firstOf(n); first != n.disk.index || n.group.LogKept() != 0 {
+		t.Fatalf("the log is kept from %d, the checkpoint is at %d", first, n.disk.index)
 	}
 }

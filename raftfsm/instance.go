@@ -33,7 +33,7 @@ func (g *Group) start(broken bool) error {
 		return err
 	}
 	store.ahead.limit = o.ReadAhead
-	store.keep = g.keepFrom
+	store.cut = g.cutLog
 	i := &instance{checkpoints: &checkpointGate{}, ready: make(chan struct{})}
 	i.context, i.cancel = context.WithCancel(context.Background())
 	transport := &lentTransport{sentry: g.sentry, group: g, instance: i}
@@ -55,6 +55,7 @@ func (g *Group) start(broken bool) error {
 		return fmt.Errorf("start Raft: %w", err)
 	}
 	g.running.Store(i)
+	g.countKept()
 	close(i.ready)
 	store.ahead.running.Store(true)
 	return nil

@@ -13,7 +13,7 @@ type logStore struct {
 	engine     Engine
 	lastAtOpen uint64
 	ahead      readAhead
-	keep       func(durable uint64) uint64 // the first entry to be kept, at most durable; nil: durable
+	cut        func(below, durable uint64) error // below a checkpoint; nil: Log.CutBelow
 }
 
 var (
@@ -82,8 +82,8 @@ func (s *logStore) DeleteRange(from, to uint64) error {
 	switch {
 	case ok && to <= durable:
 		below := min(to+1, durable)
-		if s.keep != nil {
-			below = min(below, s.keep(durable))
+		if s.cut != nil {
+			return s.cut(below, durable)
 		}
 		return s.CutBelow(below)
 	case !ok || from > durable:

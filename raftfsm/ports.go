@@ -70,6 +70,8 @@ type Log interface {
 	Reset(index, term uint64) error
 	// Bytes is about how much the entries take on disk.
 	Bytes() int64
+	// BytesBelow is how many of them entries below index take.
+	BytesBelow(index uint64) int64
 	// Behind is the first entry from which on the log is up to about so many bytes long until index, and never beyond index.
 	Behind(index uint64, bytes int64) uint64
 }

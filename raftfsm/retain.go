@@ -1,6 +1,7 @@
 package raftfsm
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -138,6 +139,46 @@ func (g *Group) keepFrom(index uint64) uint64 {
 		keep = min(keep, max(pinned, bound))
 	}
 	return keep
+}
+
+// cutLog cuts the log below an index at or below the checkpoint's, as far as nobody needs it.
+func (g *Group) cutLog(below, durable uint64) error {
+	err := g.opts.Log.CutBelow(min(below, g.keepFrom(durable)))
+	g.countKept()
+	return err
+}
+
+// CutLog cuts the log below the last checkpoint as far as nobody needs it. A checkpoint does that too; here it has the log
+// carry forward what a quiet shard keeps, so that old files can go.
+func (g *Group) CutLog() error {
+	durable, _, _, _, ok := g.opts.Engine.Durable()
+	if !ok {
+		return nil
+	}
+	if err := g.cutLog(durable, durable); err != nil {
+		return fmt.Errorf("shard %d: %w", g.opts.Group, err)
+	}
+	return nil
+}
+
+func (g *Group) countKept() {
+	durable, _, _, _, _ := g.opts.Engine.Durable()
+	g.kept.Store(g.opts.Log.BytesBelow(durable))
+}
+
+// LogSinceCheckpoint is how many bytes of the log a restart would replay.
+func (g *Group) LogSinceCheckpoint() int64 { return max(0, g.opts.Log.Bytes()-g.kept.Load()) }
+
+// LogKept is how much of the node's log may be kept for this group's other members, bytes: more than that, and than what
+// comes behind the last checkpoint, is not meant to stay.
+func (g *Group) LogKept() int64 {
+	if _, pinned := g.pins.lowest(); pinned {
+		return max(g.opts.PinBytes, g.opts.KeepBytes)
+	}
+	if g.isAlone() {
+		return 0
+	}
+	return g.opts.KeepBytes
 }
 
 // isAlone says whether the latest configuration has nobody but this replica.

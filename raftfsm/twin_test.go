@@ -343,7 +343,19 @@ func (m *memoryLog) Reset(index, term uint64) error {
 	return m.InmemStore.StoreLog(&raft.Log{Index: index, Term: term, Type: raft.LogNoop})
 }
 
-func (m *memoryLog) Bytes() int64 { return 0 }
+func (m *memoryLog) Bytes() int64 { return m.BytesBelow(1 << 62) }
+
+func (m *memoryLog) BytesBelow(index uint64) (bytes int64) {
+	first, _ := m.FirstIndex()
+	last, _ := m.LastIndex()
+	for i := max(first, 1); i < min(index, last+1); i++ {
+		var l raft.Log
+		if m.GetLog(i, &l) == nil {
+			bytes += int64(len(l.Data))
+		}
+	}
+	return bytes
+}
 
 func (m *memoryLog) Behind(index uint64, bytes int64) uint64 {
 	first, _ := m.FirstIndex()

@@ -541,3 +541,38 @@ func TestLoneReplicaKeepsNoLog(t *testing.T) {
 		t.Fatalf("the log is kept from %d, the checkpoint is at %d", first, n.disk.index)
 	}
 }
+
+// A replica that joins with nothing is sent a snapshot, and learns the configuration from it.
+func TestNewReplicaBeginsWithASnapshot(t *testing.T) {
+	network, leader, others := threeVoters(t, shortLog)
+	all := append(slices.Clone(others), leader)
+	for i := range 10 {
+		commit(t, all, fmt.Sprint(i))
+	}
+	for _, n := range all {
+		eventually(t, "a checkpoint", func() bool { return n.group.Checkpoint() == nil && firstOf(n) > 5 })
+	}
+	_, inner := raft.NewInmemTransportWithTimeout("d", time.Second)
+	n := newNode(t, "d")
+	shortLog(n)
+	n.opts.Bootstrap, n.opts.Timeouts, n.opts.Transport = nil, timesOut, &wire{inner, network}
+	n.open()
+	t.Cleanup(func() { n.close() })
+	for _, m := range all {
+		other := m.opts.Transport.(*wire)
+		inner.Connect(other.LocalAddr(), other.InmemTransport)
+		other.Connect("d", inner)
+	}
+	network.mu.Lock()
+	network.nodes["d"] = n
+	network.mu.Unlock()
+	eventually(t, "it is a member", func() bool {
+		return leads(t, all).group.raft().AddNonvoter("d", "d", 0, 0).Error() == nil
+	})
+	commit(t, all, "last")
+	eventually(t, "it follows", func() bool { return slices.Equal(n.engine.commands(), leads(t, all).engine.commands()) })
+	if n.engine.installed() == 0 || len(n.engine.commands()) != 11 {
+		t.Fatalf("%d installs, %q", n.engine.installed(), n.engine.commands())
+	}
+	eventually(t, "it knows the others", func() bool { return len(n.group.Stats().Servers) == 4 })
+}

@@ -57,10 +57,6 @@ type testReplica struct {
 	engine *engine.Engine
 }
 
-type testEngine struct{ *engine.Engine }
-
-func (e testEngine) BeginCheckpoint() (raftfsm.Checkpoint, error) { return e.Engine.BeginCheckpoint() }
-
 // pipeListener hands out in-memory connections.
 type pipeListener struct {
 	conns  chan net.Conn
@@ -175,7 +171,7 @@ func (n *testNode) open(group uint32, founding bool) *testReplica {
 		ID:        raft.ServerID(n.self.ID),
 		Group:     group,
 		Node:      counter.Add(1),
-		Engine:    testEngine{e},
+		Engine:    raftfsm.ForEngine(e, "test", group),
 		Log:       n.log.Shard(uint64(group)),
 		Stable:    n.stable.Group(group),
 		Transport: n.w.wire(n, group),

@@ -40,7 +40,7 @@ func (f *fsm) configure(l *raft.Log) {
 // stock library would tell the servers of the latest one, but not its index, without which nobody can say which
 // configuration a change is meant for.
 func (g *Group) Configuration() (servers []raft.Server, index uint64) {
-	if c := g.fsm.configured.Load(); c != nil {
+	if c := g.running.Load().fsm.configured.Load(); c != nil {
 		servers, index = c.servers, c.index
 	}
 	_, _, encoded, stored, ok := g.opts.Engine.Durable()
@@ -59,12 +59,12 @@ func (g *Group) Configuration() (servers []raft.Server, index uint64) {
 
 // AddNonvoter has a replica learn; of one that is there it changes the address.
 func (g *Group) AddNonvoter(id raft.ServerID, address raft.ServerAddress, index uint64) error {
-	return g.configured("add", id, g.raft.AddNonvoter(id, address, index, 0))
+	return g.configured("add", id, g.raft().AddNonvoter(id, address, index, 0))
 }
 
 // AddVoter gives a replica the vote.
 func (g *Group) AddVoter(id raft.ServerID, address raft.ServerAddress, index uint64) error {
-	return g.configured("promote", id, g.raft.AddVoter(id, address, index, 0))
+	return g.configured("promote", id, g.raft().AddVoter(id, address, index, 0))
 }
 
 // DemoteVoter takes the vote from a replica, which goes on learning.
@@ -73,7 +73,7 @@ func (g *Group) DemoteVoter(id raft.ServerID, index uint64) error {
 	if err != nil {
 		return fmt.Errorf("shard %d: demote %s: %w", g.opts.Group, id, err)
 	}
-	return g.configured("demote", id, g.raft.DemoteVoter(id, index, 0))
+	return g.configured("demote", id, g.raft().DemoteVoter(id, index, 0))
 }
 
 // RemoveServer takes a replica out of the group.
@@ -82,7 +82,7 @@ func (g *Group) RemoveServer(id raft.ServerID, index uint64) error {
 	if err != nil {
 		return fmt.Errorf("shard %d: remove %s: %w", g.opts.Group, id, err)
 	}
-	return g.configured("remove", id, g.raft.RemoveServer(id, index, 0))
+	return g.configured("remove", id, g.raft().RemoveServer(id, index, 0))
 }
 
 // mayLose says whether a replica may lose the vote, and by which configuration: the check holds for that one alone.
@@ -113,7 +113,7 @@ func (g *Group) mayLose(id raft.ServerID, index uint64) (uint64, error) {
 
 // TransferLeadership hands the leadership on to a voter and waits until it has, or has failed.
 func (g *Group) TransferLeadership(id raft.ServerID, address raft.ServerAddress) error {
-	return g.configured("hand the leadership on to", id, g.raft.LeadershipTransferToServer(id, address))
+	return g.configured("hand the leadership on to", id, g.raft().LeadershipTransferToServer(id, address))
 }
 
 func (g *Group) configured(what string, id raft.ServerID, f raft.Future) error {

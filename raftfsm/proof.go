@@ -63,7 +63,7 @@ func newProof(g *Group) *proof {
 		serves: g.serves,
 		pause:  restOfTheDeaf,
 		configuration: func() raft.Configuration {
-			return g.raft.GetConfiguration().Configuration() // a copy that is at hand: the future is answered already
+			return g.raft().GetConfiguration().Configuration() // a copy that is at hand: the future is answered already
 		},
 		send: func(to raft.Server, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
 			return g.opts.Transport.AppendEntries(to.ID, to.Address, q, a)

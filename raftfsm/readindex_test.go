@@ -76,7 +76,7 @@ func (g *tapped) lead() *node {
 func (g *tapped) caughtUp(id string) {
 	g.t.Helper()
 	eventually(g.t, "it has everything", func() bool {
-		return g.nodes[id].group.raft.LastIndex() == g.nodes["a"].group.raft.LastIndex()
+		return g.nodes[id].group.raft().LastIndex() == g.nodes["a"].group.raft().LastIndex()
 	})
 }
 
@@ -124,7 +124,7 @@ func TestAnswersOfLearnersProveNothing(t *testing.T) {
 		}
 	})
 	v, after := a.claim()
-	if err := a.group.raft.VerifyLeader().Error(); err != nil {
+	if err := a.group.raft().VerifyLeader().Error(); err != nil {
 		t.Fatal("the library has become careful: ", err)
 	}
 	v.isOpen(t)
@@ -158,7 +158,7 @@ func TestAnswersFromBeforeTheQuestionProveNothing(t *testing.T) {
 	<-onItsWay // b has it, and has answered
 	v, after := a.claim()
 	<-asking
-	asked := a.group.raft.VerifyLeader()
+	asked := a.group.raft().VerifyLeader()
 	<-asking
 	close(release)
 	if err := asked.Error(); err != nil {
@@ -225,7 +225,7 @@ func TestAVoterThatComesBackDeposesNobody(t *testing.T) {
 	}
 	p := g.taps[lost]
 	p.set(func() { p.cut, p.preVotes = true, 0 })
-	r := g.nodes[lost].group.raft
+	r := g.nodes[lost].group.raft()
 	stands := func(times int) func() bool {
 		return func() bool {
 			p.mu.Lock()
@@ -253,7 +253,7 @@ func TestLeadershipIsHandedOver(t *testing.T) {
 	g := newTapped(t, quiet)
 	a := g.lead()
 	g.caughtUp("b")
-	transferred := a.group.raft.LeadershipTransferToServer("b", "b")
+	transferred := a.group.raft().LeadershipTransferToServer("b", "b")
 	g.nodes["b"].ready()
 	if err := transferred.Error(); err != nil {
 		t.Fatal(err)

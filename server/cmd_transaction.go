@@ -58,6 +58,9 @@ func unwatch(s *session, _ [][]byte, w *resp.Writer) {
 
 // unwatch forgets the watched keys.
 func (s *session) unwatch() {
+	if s.up != nil {
+		s.up.unwatch()
+	}
 	if s.watcher != nil {
 		s.server.node.watches.remove(s.watcher)
 		s.watcher = nil

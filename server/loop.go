@@ -35,6 +35,7 @@ type loop struct {
 	nobody   *session // whose replies nobody waits for
 
 	listening   map[*session]struct{} // who is subscribed
+	away        map[*session]struct{} // whose commands the leader runs
 	awaiting    []*waiting            // who waits for replicas
 	acksWatched bool                  // they are about to be looked at
 }
@@ -137,7 +138,7 @@ func (l *loop) completed(b *batch) {
 		if b.err != nil {
 			var reply []byte
 			if !n.silent {
-				reply = errorReply(b.err)
+				reply = n.session.failure(b.err)
 			}
 			if n.exec != nil {
 				n.exec.answered(l, reply, true)
@@ -189,7 +190,7 @@ func (l *loop) completed(b *batch) {
 func errorReply(err error) []byte {
 	switch {
 	case errors.Is(err, raftfsm.ErrIndeterminate):
-		return []byte("-INDETERMINATE the outcome of this command is not known: it may or may not have been applied\r\n")
+		return indeterminateReply
 	case errors.Is(err, raftfsm.ErrNotLeader):
 		return []byte("-CLUSTERDOWN this node does not lead the shard\r\n")
 	case errors.Is(err, raftfsm.ErrClosed):

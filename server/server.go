@@ -11,6 +11,7 @@
 //	upkeep.go    checkpoints, memory and expiry in the background
 //	timing.go    how long commands take, for INFO, slowlog.go and latency.go
 //	pause.go     CLIENT PAUSE
+//	forward.go, upstream.go, upstream_link.go, origin.go   how the sessions of a node reach the leader
 //	topology.go  what the commands about the cluster know of it
 //	events.go    Sentinel's events, for who is subscribed to them
 //	cmd_*.go     the server's own commands, by family
@@ -60,6 +61,8 @@ type Server struct {
 	topology topology
 	sharded  bool // cluster-enabled yes: clients are sent to the shards, and the CLUSTER commands are there
 	failover failovers
+
+	forwarding *forwarding // nil: every command is for this node
 
 	tls         tlsSettings
 	always      atomic.Bool
@@ -236,6 +239,7 @@ func (srv *Server) listen(v *config.Values) error {
 			nobody:   &session{server: srv, closed: true},
 
 			listening: map[*session]struct{}{},
+			away:      map[*session]struct{}{},
 		})
 	}
 	release := srv.sealAll
@@ -308,6 +312,9 @@ const (
 
 // accept decides about a new connection.
 func (srv *Server) accept(c *transport.Conn) (reply []byte, ok bool) {
+	if c.Trusted() {
+		return nil, true
+	}
 	srv.accepted.Add(1)
 	v := srv.config.Load()
 	if v.ProtectedMode && v.RequirePass == "" && !isLocal(c.RemoteAddr()) {
@@ -345,6 +352,7 @@ func (srv *Server) sealAll() {
 func (l *loop) tick() {
 	l.lane.wake()
 	l.seal() // what was held back while memory was short
+	l.lookForLeader()
 	l.figures.rate.sample(l.loop.Now(), l.calls())
 	v := l.server.config.Load()
 	timeout, output := v.Timeout, v.OutputLimits[config.ClassNormal]
@@ -353,7 +361,7 @@ func (l *loop) tick() {
 	}
 	now := l.loop.Now()
 	for _, s := range l.sessions {
-		if timeout > 0 && s.unfinished() == 0 && !s.busy && now.Sub(s.lastActive()) > timeout {
+		if timeout > 0 && s.origin == nil && s.unfinished() == 0 && !s.busy && now.Sub(s.lastActive()) > timeout {
 			s.conn.Close()
 		}
 		s.checkSoftOutput(output, now)
@@ -389,6 +397,9 @@ func (srv *Server) close(ctx context.Context, save bool) error {
 	srv.node.pause.end()
 	if srv.net != nil {
 		err = srv.net.Close(ctx)
+	}
+	if srv.forwarding != nil {
+		srv.forwarding.close()
 	}
 	srv.workers.close()
 	return errors.Join(err, srv.node.close(ctx, save))

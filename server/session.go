@@ -51,6 +51,9 @@ type session struct {
 	awaiting   *waiting // a WAIT that is not answered
 	subscribed subscriptions
 
+	up     *upstream     // its other half at the leader; nil: this node runs its commands
+	origin *remoteClient // where its client really is; nil: here
+
 	begun     time.Duration // when the server's own command that runs was begun
 	lastReply time.Time     // of a call that took its time
 	softSince time.Time     // since when more is unread than the soft limit allows; zero: it is not
@@ -85,7 +88,10 @@ func (srv *Server) newSession(c *transport.Conn) *session {
 	v := srv.config.Load()
 	s := &session{conn: c, loop: l, server: srv, limits: resp.DefaultLimits()}
 	s.limits.MaxArgs = engine.MaxArgs // what the log can hold
-	s.authenticated = v.RequirePass == ""
+	s.authenticated = v.RequirePass == "" || c.Trusted()
+	if c.Trusted() {
+		s.origin = &remoteClient{}
+	}
 	s.applyLimits(v)
 	s.client.since = c.Loop().Now()
 	l.sessions[c.ID()] = s
@@ -121,6 +127,9 @@ func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
 	s.held, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, 0, nil, nil, nil
 	s.forgetEvents()
+	if s.up != nil {
+		s.comeHome()
+	}
 	s.discard()
 	s.loop.lane.wake()
 	delete(s.loop.sessions, c.ID())
@@ -136,6 +145,7 @@ func (s *session) goOn() {
 	}
 	s.inNext = true
 	s.hearLate()
+	s.up.readOn()
 	s.take()
 	s.loop.endRead()
 	s.inNext = false
@@ -159,7 +169,7 @@ func (s *session) goOn() {
 
 // blocked says whether no further command may be taken now.
 func (s *session) blocked() bool {
-	return s.busy || s.stalled || s.postponed || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
+	return s.busy || s.stalled || s.postponed || s.unfinished() >= maxUnfinished || s.up.full() || s.heldBytes+s.conn.OutputBuffered() > slowOutput
 }
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
@@ -328,6 +338,9 @@ func (s *session) lastActive() time.Time {
 
 // execute runs one command, e in the table, or puts it on its way. It returns false if it has to wait and be given again.
 func (s *session) execute(e *entry, args [][]byte) bool {
+	if s.origin != nil && s.introduced(args) {
+		return true
+	}
 	if e == nil {
 		if isBrowser(args[0]) {
 			s.turnAway()
@@ -357,8 +370,20 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 	if why := s.deaf(e); why != "" {
 		return s.reject(e, why)
 	}
+	if s.origin != nil && (s.multi == nil || e.row.Name == execName) && s.refuses(e) {
+		return s.refuse()
+	}
 	if s.multi != nil && (e.server == nil || !e.server.InMulti) {
 		return s.enqueue(e, args)
+	}
+	if s.multi == nil && e.leaders() {
+		forward, wait := s.away()
+		if wait {
+			return false
+		}
+		if forward {
+			return s.forward(e, args)
+		}
 	}
 	switch {
 	case e.server != nil && e.server.Take != nil:
@@ -376,6 +401,9 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 
 // reject answers a command that is not run.
 func (s *session) reject(e *entry, msg string) bool {
+	if s.origin != nil && msg == noLeader {
+		return s.refuse()
+	}
 	if e != nil {
 		s.loop.stats[e.id].rejected++
 	}

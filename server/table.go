@@ -174,5 +174,8 @@ func (t *commandTable) byFullName(name []byte) *entry {
 	return e
 }
 
+// leaders says whether the command is the leader's business.
+func (e *entry) leaders() bool { return e.server == nil || e.server.AtLeader }
+
 // container says whether the command has subcommands.
 func (e *entry) container() bool { return len(e.subs) > 0 }

@@ -151,6 +151,15 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 			return s.reject(e, why)
 		}
 	}
+	if s.watcher == nil && (m.data || s.up.watches()) {
+		forward, wait := s.away()
+		if wait {
+			return false
+		}
+		if forward {
+			return s.forwardExec(e)
+		}
+	}
 	if s.unfinished() > 0 && (m.server || s.watcher != nil) {
 		return false
 	}

@@ -121,7 +121,7 @@ func (s *session) forward(e *entry, args [][]byte) bool {
 		return true
 	}
 	c := &upcall{entry: e, write: writes(e), watch: watch}
-	c.request = appendCommand(nil, args)
+	c.request = appendCommand(nil, s.server.table.original(e, args))
 	s.up.add(c)
 	return true
 }
@@ -144,11 +144,7 @@ func (s *session) forwardExec(e *entry) bool {
 		if !step.data && !moves {
 			continue
 		}
-		args := step.args
-		if step.data {
-			args = append([][]byte{s.server.table.logName(step.entry)}, args[1:]...)
-		}
-		c.request = appendCommand(c.request, args)
+		c.request = appendCommand(c.request, s.server.table.original(step.entry, step.args))
 		c.pass++
 		c.parts = append(c.parts, i)
 	}

@@ -188,7 +188,7 @@ func (s *session) take() {
 			if s.waiting = s.waiting[1:]; len(s.waiting) == 0 {
 				s.waiting = nil
 			}
-			if !s.execute(s.server.table.find(args[0]), args) {
+			if !s.execute(s.find(args[0]), args) {
 				s.waiting = slices.Insert(s.waiting, 0, args)
 				return
 			}
@@ -204,7 +204,7 @@ func (s *session) take() {
 			if err != nil || !ok { // an error stays, and is met again behind the run
 				break
 			}
-			e := s.server.table.find(args[0])
+			e := s.find(args[0])
 			run = append(run, taken{e, args})
 			if e == nil || !e.quick || s.unfinished() > 0 {
 				break
@@ -228,6 +228,14 @@ func (s *session) take() {
 			}
 		}
 	}
+}
+
+// find finds a command by the name that the client gave it.
+func (s *session) find(name []byte) *entry {
+	if s.origin != nil { // the other node has its own names
+		return s.server.table.findOld(name)
+	}
+	return s.server.table.find(name)
 }
 
 // taken is a command that was taken from the parser.

@@ -573,30 +573,21 @@ func TestForwardingNeverRepeats(t *testing.T) {
 			c := ts.dial()
 			read := rand.New(rand.NewPCG(seed, 2))
 			isRead := make([]bool, commands)
-			go func() {
-				for n := range commands {
-					isRead[n] = read.IntN(3) == 0
-				}
-				for n := 0; n < commands; {
-					var b strings.Builder
-					for range 1 + read.IntN(20) {
-						if n < commands {
-							if isRead[n] {
-								b.WriteString(encode("GET", strconv.Itoa(n)))
-							} else {
-								b.WriteString(encode("APPEND", strconv.Itoa(n), "x"))
-							}
-							n++
-						}
-					}
-					if _, err := c.Conn.Write([]byte(b.String())); err != nil {
-						return
-					}
-				}
-			}()
 			told := make([]string, commands)
-			for n := range told {
-				told[n] = c.reply()
+			for n := 0; n < commands; {
+				var b strings.Builder
+				first := n
+				for ; n < min(commands, first+1+read.IntN(20)); n++ {
+					if isRead[n] = read.IntN(3) == 0; isRead[n] {
+						b.WriteString(encode("GET", strconv.Itoa(n)))
+					} else {
+						b.WriteString(encode("APPEND", strconv.Itoa(n), "x"))
+					}
+				}
+				c.send(b.String())
+				for i := first; i < n; i++ {
+					told[i] = c.reply()
+				}
 			}
 			m.mu.Lock()
 			defer m.mu.Unlock()

@@ -80,9 +80,19 @@ func (r *Reader) End() { r.engine.keys.RUnlock() }
 // may wait for the disk, so it is not called on an event loop. due: a declared key has to be deleted first, nothing
 // was written to w.
 func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) (due bool, err error) {
+	row, keys, all := detachable(row, db, args)
+	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
+}
+
+// DetachedPast is Detached for a replica, which cannot delete a key whose time has come: it counts as absent.
+func (e *Engine) DetachedPast(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) error {
+	row, keys, all := detachable(row, db, args)
+	return e.keys.DetachPast(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
+}
+
+// detachable is the row that runs, and what has to be at hand for it.
+func detachable(row *command.Command, db int, args [][]byte) (_ *command.Command, keys []keyspace.Key, all bool) {
 	var d declared
 	row = row.Resolve(args)
-	keys := d.add(nil, row, db, args)
-	all := row.Flags&command.LongRead != 0 && len(row.Keys) == 0
-	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
+	return row, d.add(nil, row, db, args), row.Flags&command.LongRead != 0 && len(row.Keys) == 0
 }

@@ -29,6 +29,12 @@ var connectionCommands = []serverCommand{
 		Summary: "Logs the connection in."}, Run: auth},
 	{Command: command.Command{Name: "HELLO", Arity: -1, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "6.0.0",
 		Summary: "Chooses the protocol, logs in, names the connection."}, Run: hello},
+	{Command: command.Command{Name: "ASKING", Arity: 1, Flags: command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
+		Summary: "Says that the next command follows an ASK, which Larder never answers: slots move at once."}, Run: asking, Anytime: true},
+	{Command: command.Command{Name: "READONLY", Arity: 1, Flags: command.Loading | command.Stale | command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
+		Summary: "Lets replicas answer reads of this connection, which may then see the past."}, Run: readOnly},
+	{Command: command.Command{Name: "READWRITE", Arity: 1, Flags: command.Loading | command.Stale | command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
+		Summary: "Ends READONLY."}, Run: readWrite},
 }
 
 func randomID() uint64 { return rand.Uint64() }
@@ -66,12 +72,28 @@ func (s *session) selectable(arg []byte) (n int, wrong string) {
 	switch {
 	case err != nil:
 		return 0, reply.NotInteger
+	case n != 0 && s.inCluster():
+		return 0, "ERR SELECT is not allowed in cluster mode"
 	case n < 0 || n >= keyspace.Databases || n >= s.server.config.Load().Databases:
 		return 0, reply.DBOutOfRange
-	case n > 0 && s.server.sharded:
-		return 0, "ERR SELECT is not allowed in cluster mode"
 	}
 	return n, ""
+}
+
+func asking(s *session, _ [][]byte, w *resp.Writer) { s.ifCluster(w, func() {}) }
+
+func readOnly(s *session, _ [][]byte, w *resp.Writer) { s.ifCluster(w, func() { s.readOnly = true }) }
+
+func readWrite(s *session, _ [][]byte, w *resp.Writer) { s.ifCluster(w, func() { s.readOnly = false }) }
+
+// ifCluster runs what only clients of a cluster may ask for.
+func (s *session) ifCluster(w *resp.Writer, do func()) {
+	if _, lone := s.server.topology.(alone); lone && !s.inCluster() {
+		w.Error(noCluster)
+		return
+	}
+	do()
+	w.Simple(reply.OK)
 }
 
 func quit(s *session, _ [][]byte, w *resp.Writer) {
@@ -82,8 +104,7 @@ func quit(s *session, _ [][]byte, w *resp.Writer) {
 func reset(s *session, _ [][]byte, w *resp.Writer) {
 	s.discard()
 	s.forgetEvents()
-	s.db, s.resp3 = 0, false
-	s.asking, s.readOnly = false, false
+	s.db, s.resp3, s.readOnly = 0, false, false
 	s.client.name = ""
 	s.client.replyOff, s.client.replySkip, s.client.skipNext = false, false, false
 	s.client.noEvict, s.client.noTouch = false, false

@@ -27,12 +27,15 @@ var transactionCommands = []serverCommand{
 
 const execName = "EXEC"
 
+// watchRow says which of WATCH's arguments are keys.
+var watchRow = &command.Command{Name: "WATCH", Keys: []command.KeySpec{{First: 1, Last: -1, Step: 1, Use: command.RO}}}
+
 func multi(s *session, _ [][]byte, w *resp.Writer) {
 	if s.multi != nil {
 		w.Error("ERR MULTI calls can not be nested")
 		return
 	}
-	s.multi = &transaction{}
+	s.multi = &transaction{slot: noSlot}
 	w.Simple(reply.OK)
 }
 
@@ -61,8 +64,9 @@ func (s *session) unwatch() {
 	if s.up != nil {
 		s.up.unwatch()
 	}
+	s.watchLost = false
 	if s.watcher != nil {
-		s.server.node.watches.remove(s.watcher)
+		s.watcher.shard.watches.remove(s.watcher)
 		s.watcher = nil
 	}
 }
@@ -76,14 +80,26 @@ func watchKeys(s *session, args [][]byte, w *resp.Writer) {
 		w.Error("ERR WATCH inside MULTI is not allowed")
 		return
 	}
-	n := s.server.node
-	term := n.group.LeaderTerm()
+	if s.watchLost { // its EXEC will do nothing whatever comes
+		w.Simple(reply.OK)
+		return
+	}
+	ls, _, why := s.route(watchRow, args)
+	if why == "" && s.watcher != nil && s.watcher.shard != ls.shard {
+		why = crossSlot
+	}
+	if why != "" {
+		w.Error(why)
+		return
+	}
+	sh := ls.shard
+	term := sh.group.LeaderTerm()
 	if term == 0 {
 		w.Error(noLeader)
 		return
 	}
 	if s.watcher == nil {
-		s.watcher = &watcher{term: term}
+		s.watcher = &watcher{shard: sh, term: term}
 	}
 	of := s.watcher
 	if len(of.list)+len(args)-1 > maxWatched {
@@ -100,13 +116,18 @@ func watchKeys(s *session, args [][]byte, w *resp.Writer) {
 	for i, key := range args {
 		keys[i] = keyspace.Key{DB: s.db, Key: key}
 	}
-	now := n.group.Now()
+	now := sh.group.Now()
 	look := func(wait bool) (bool, error) {
-		return n.engine.Keys().States(keys, wait, func(states []keyspace.KeyState) { n.watches.add(of, keys, states, now) })
+		return sh.engine.Keys().States(keys, wait, func(states []keyspace.KeyState) { sh.watches.add(of, keys, states, now) })
 	}
 	done, err := look(false)
 	if err == nil && !done { // a key is cold
-		s.workReply(func() { _, err = look(true) }, func(w *resp.Writer) { s.watched(err, w) })
+		s.workReply(func() {
+			if err = errClosing; sh.use() {
+				defer sh.unuse()
+				_, err = look(true)
+			}
+		}, func(w *resp.Writer) { s.watched(err, w) })
 		return
 	}
 	s.watched(err, w)

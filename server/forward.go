@@ -100,6 +100,12 @@ func (s *session) away() (forward, wait bool) {
 	return true, false
 }
 
+// elsewhere says whether the leader, and not this node, is to run the session's data commands.
+func (s *session) elsewhere() bool {
+	f := s.server.forwarding
+	return f != nil && s.origin == nil && !f.leads()
+}
+
 // comeHome has this node run the session's commands again.
 func (s *session) comeHome() {
 	s.up.end()
@@ -114,7 +120,7 @@ func (s *session) forward(e *entry, args [][]byte) bool {
 		return false
 	}
 	watch := e.row.Name == "WATCH"
-	if watch && s.watcher != nil { // its EXEC will do nothing whatever comes
+	if watch && s.watchLost { // its EXEC will do nothing whatever comes
 		w := s.writer()
 		w.Simple(reply.OK)
 		s.finish(w)

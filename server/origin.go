@@ -63,13 +63,14 @@ func (s *session) refuses(e *entry) bool {
 	return s.origin.refused || !s.server.forwarding.leads()
 }
 
-// failure words what became of a call whose batch failed.
-func (s *session) failure(err error) []byte {
-	if s.origin != nil && !errors.Is(err, raftfsm.ErrIndeterminate) && (errors.Is(err, raftfsm.ErrNotLeader) || errors.Is(err, raftfsm.ErrClosed)) {
-		s.origin.refused = true
-		return []byte(refusal)
+// turnsBack says that a call whose batch failed certainly was not applied, and is to be refused in the words that the other
+// node knows.
+func (s *session) turnsBack(err error) bool {
+	if s.origin == nil || errors.Is(err, raftfsm.ErrIndeterminate) || !errors.Is(err, raftfsm.ErrNotLeader) && !errors.Is(err, raftfsm.ErrClosed) {
+		return false
 	}
-	return errorReply(err)
+	s.origin.refused = true
+	return true
 }
 
 // refuse answers a command that was not run, because another node leads.

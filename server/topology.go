@@ -175,8 +175,13 @@ func (a alone) Map() *clusterMap {
 }
 
 // Progress implements topology.
-func (a alone) Progress(uint32) shardProgress {
-	return shardProgress{Applied: a.server.node.engine.AppliedIndex()}
+func (a alone) Progress(id uint32) (p shardProgress) {
+	a.server.node.each(func(sh *shard) {
+		if sh.id == id {
+			p.Applied = sh.engine.AppliedIndex()
+		}
+	})
+	return p
 }
 
 // Transfer implements topology.
@@ -194,14 +199,6 @@ func (srv *Server) host() string {
 
 // hostPort is a node's address for show.
 func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
-
-// mode is the server's in Redis's words.
-func (srv *Server) mode() string {
-	if srv.sharded {
-		return "cluster"
-	}
-	return "standalone"
-}
 
 // role is that of the shard by which this node is shown, as HELLO has it.
 func (srv *Server) role() string {

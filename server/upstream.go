@@ -346,14 +346,14 @@ func (u *upstream) answer(c *upcall, reply []byte) {
 	if c.exec != nil {
 		s.busy = false
 		if s.playReply(c, reply) {
-			s.answered(nil)
+			s.answered(s.finished, nil)
 			return
 		}
 	}
 	if c.silent {
 		reply = nil
 	}
-	s.answered(reply)
+	s.answered(s.finished, reply)
 }
 
 // playReply takes the reply of a transaction apart, for the commands that are run here to come between. It returns false
@@ -448,20 +448,12 @@ func (u *upstream) close() {
 	u.connected, u.refused, u.holding, u.state, u.strayed, u.out = false, false, false, upstate{}, time.Time{}, u.out[:0]
 	if u.watching {
 		u.watching = false
-		u.session.spoilWatch()
+		u.session.watchLost = true
 	}
 }
 
 // end is close for good.
 func (u *upstream) end() { u.close() }
-
-// spoilWatch has the session's next EXEC do nothing.
-func (s *session) spoilWatch() {
-	if s.watcher == nil {
-		s.watcher = &watcher{}
-	}
-	s.watcher.dirty.Store(true)
-}
 
 // look is called every now and then, and when another node leads: it gives up on a node that does not lead any more, and
 // tries again what has failed.

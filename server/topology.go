@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/larder-db/larder/engine/front"
@@ -167,7 +168,7 @@ type alone struct{ server *Server }
 func (a alone) Map() *clusterMap {
 	srv := a.server
 	v := srv.config.Load()
-	self := clusterNode{ID: srv.runID, Host: srv.host(), Port: v.Port, TLSPort: v.TLS.Port}
+	self := clusterNode{ID: srv.runID, Host: hostOf(v.Bind), Port: v.Port, TLSPort: v.TLS.Port}
 	return &clusterMap{
 		ID: srv.runID, Self: srv.runID, Nodes: []clusterNode{self},
 		Shards: []clusterShard{{ID: shardID, Slots: []slotRange{{0, front.Slots - 1}}, Leader: srv.runID, Led: true, Replicas: []string{srv.runID}}},
@@ -187,11 +188,11 @@ func (a alone) Progress(id uint32) (p shardProgress) {
 // Transfer implements topology.
 func (a alone) Transfer(context.Context, uint32, string) error { return errNoCluster }
 
-// host is an address under which clients on this machine, at least, reach the server.
-func (srv *Server) host() string {
-	for _, a := range srv.ports {
-		if t, ok := a.(*net.TCPAddr); ok && !t.IP.IsUnspecified() {
-			return t.IP.String()
+// hostOf is an address under which clients on this machine, at least, reach a server that listens so.
+func hostOf(bind []string) string {
+	for _, b := range bind {
+		if ip := net.ParseIP(strings.TrimPrefix(b, "-")); ip != nil && !ip.IsUnspecified() {
+			return ip.String()
 		}
 	}
 	return "127.0.0.1"

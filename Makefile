@@ -5,15 +5,17 @@
 #   make test        everything that is checked: lint, unit, race, integration
 #   make bench       the benchmark table, beside redis-server (BENCH="-quick" and so on)
 #   make fuzz T=60s  every fuzz target in turn, for that long each
+#   make jepsen T=30m SEED=7   faults of all kinds for that long; what clients saw is checked (docs/consistency.md)
 
 GO    ?= go
 T     ?= 60s
 BENCH ?=
+SEED  ?=
 
 # Packages with locks or atomics of their own run again under the race detector; they are found, not listed.
 RACE_FORMAT = {{$$path := .ImportPath}}{{range .Imports}}{{if eq . "sync" "sync/atomic"}}{{$$path}}{{"\n"}}{{end}}{{end}}
 
-.PHONY: help run build test tools lint unit race integration bench fuzz clean
+.PHONY: help run build test tools lint unit race integration bench fuzz jepsen clean
 
 help:
 	@sed -n 's/^#  \( make\)/ \1/p' Makefile
@@ -49,6 +51,7 @@ race:
 			$$($(GO) list -f '$(RACE_FORMAT)' ./... | sort -u | grep -v /integration); \
 		LARDER_RACE=1 LARDER_STEPS=10000 $(GO) test -count=1 -timeout 10m \
 			-run 'KillUnderLoad|Random|ClientLibrary|Stops' ./integration; \
+		LARDER_RACE=1 $(GO) test -race -count=1 -timeout 10m -run 'HistoryOf' ./integration/history; \
 	fi
 
 integration:
@@ -65,6 +68,11 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(T) $$package; \
 		done; \
 	done
+
+# A history that went wrong is kept in bin/jepsen: operations, faults, and a picture of each key that has no order.
+jepsen:
+	LARDER_HISTORY_TIME=$(T) LARDER_HISTORY_SEED=$(SEED) LARDER_HISTORY_DIR=$(CURDIR)/bin/jepsen \
+		$(GO) test -count=1 -timeout 0 -v -run '^TestLongHistory$$' ./integration/history
 
 clean:
 	rm -rf bin

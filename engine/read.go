@@ -13,6 +13,7 @@ type Reader struct {
 	tx      keyspace.Tx
 	ahead   keyspace.Ahead
 	declare declared
+	refusal Refusal
 }
 
 // NewReader makes a reader.
@@ -48,12 +49,18 @@ const (
 	Cold
 	// Due: a key has to be deleted first because its time has come; the reply is not to be used.
 	Due
+	// NotOwned: the shard does not own the slot of one of the keys; nothing was written. Reader.Refusal says which.
+	NotOwned
 )
 
 // Do runs one read between Begin and End.
 func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer) (Outcome, error) {
 	r.tx.Again(keyspace.Reading, db)
 	row = row.Resolve(args)
+	var refused bool
+	if r.refusal, refused = r.declare.refused(r.engine.keys.Slots(), row, args); refused {
+		return NotOwned, nil
+	}
 	row.Do(&r.tx, args, w)
 	switch {
 	case r.tx.Err() != nil:
@@ -65,6 +72,9 @@ func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer)
 	}
 	return Answered, nil
 }
+
+// Refusal says why the read that was NotOwned was not run.
+func (r *Reader) Refusal() Refusal { return r.refusal }
 
 // Bulky says whether a read's keys hold a large collection: then the read may take long, and should not ride in an entry,
 // under the exclusive lock.
@@ -78,21 +88,38 @@ func (r *Reader) End() { r.engine.keys.RUnlock() }
 
 // Detached answers a read without holding the lock while it runs: one that may take long, or whose keys are cold. It
 // may wait for the disk, so it is not called on an event loop. due: a declared key has to be deleted first, nothing
-// was written to w.
+// was written to w. Where the shard does not own a key's slot, the reply is a Refusal's text.
 func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) (due bool, err error) {
-	row, keys, all := detachable(row, db, args)
-	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
+	d, keys, all := detachable(&row, db, args)
+	before := e.keys.Slots()
+	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { e.runDetached(tx, d, before, row, args, w) })
 }
 
 // DetachedPast is Detached for a replica, which cannot delete a key whose time has come: it counts as absent.
 func (e *Engine) DetachedPast(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) error {
-	row, keys, all := detachable(row, db, args)
-	return e.keys.DetachPast(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
+	d, keys, all := detachable(&row, db, args)
+	before := e.keys.Slots()
+	return e.keys.DetachPast(keys, all, db, now, seed, func(tx *keyspace.Tx) { e.runDetached(tx, d, before, row, args, w) })
 }
 
-// detachable is the row that runs, and what has to be at hand for it.
-func detachable(row *command.Command, db int, args [][]byte) (_ *command.Command, keys []keyspace.Key, all bool) {
-	var d declared
-	row = row.Resolve(args)
-	return row, d.add(nil, row, db, args), row.Flags&command.LongRead != 0 && len(row.Keys) == 0
+// detachable resolves the row, and says what has to be at hand for it.
+func detachable(row **command.Command, db int, args [][]byte) (d *declared, keys []keyspace.Key, all bool) {
+	d = &declared{}
+	*row = (*row).Resolve(args)
+	return d, d.add(nil, *row, db, args), (*row).Flags&command.LongRead != 0 && len((*row).Keys) == 0
+}
+
+// runDetached runs the read over its copies, which are of a moment since before was the table of slots: what is owned before
+// and behind it, by the same table, was owned.
+func (e *Engine) runDetached(tx *keyspace.Tx, d *declared, before *keyspace.SlotTable, row *command.Command, args [][]byte, w reply.Writer) {
+	t := e.keys.Slots()
+	r, refused := d.refused(t, row, args)
+	if !refused && t != before {
+		r, refused = d.refused(before, row, args)
+	}
+	if refused {
+		w.Error(r.String())
+		return
+	}
+	row.Do(tx, args, w)
 }

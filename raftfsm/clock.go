@@ -18,6 +18,7 @@ import (
 // time that passed.
 type slewedClock struct {
 	source func() time.Time
+	shift  func(time.Time) time.Duration // of the wall clock only; may be nil
 
 	mu struct {
 		sync.Mutex
@@ -36,12 +37,16 @@ func newSlewedClock(source func() time.Time) *slewedClock { return &slewedClock{
 // read returns the clock in Unix milliseconds, at least floor, and the real time since the first reading.
 func (c *slewedClock) read(floor int64) (now int64, since time.Duration) {
 	t := c.source()
+	wall := t.UnixNano()
+	if c.shift != nil {
+		wall += int64(c.shift(t))
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.mu.started {
-		c.mu.started, c.mu.origin, c.mu.now = true, t, t.UnixNano()
+		c.mu.started, c.mu.origin, c.mu.now = true, t, wall
 	}
-	c.mu.now = slew(c.mu.now, t.UnixNano(), t.Sub(c.mu.origin)-c.mu.real)
+	c.mu.now = slew(c.mu.now, wall, t.Sub(c.mu.origin)-c.mu.real)
 	c.mu.real = max(c.mu.real, t.Sub(c.mu.origin)) // readings of two goroutines may arrive in the wrong order
 	c.mu.now = max(c.mu.now, floor*int64(time.Millisecond))
 	return c.mu.now / int64(time.Millisecond), c.mu.real

@@ -114,14 +114,15 @@ func (b *batch) handOut() {
 			n.session.answered(n.number, reply)
 			continue
 		}
+		reply := b.out.Buf[start:n.end]
+		start = n.end
 		if n.failed {
 			l.stats[n.entry.id].failed++
+			reply = l.ifRefused(reply)
 		}
 		if n.entry != l.server.expireEntry && n.exec == nil {
 			n.session.took(n.entry, b.argsIfSlow(i), n.took)
 		}
-		reply := b.out.Buf[start:n.end]
-		start = n.end
 		if n.exec != nil {
 			n.session.took(n.entry, nil, n.took) // its commands may be slow
 			n.exec.answered(n.number, reply, false)

@@ -14,6 +14,7 @@ type loop struct {
 	id     int
 
 	shards    []*loopShard // by shard.place; nil: none yet
+	doubts    bool         // a shard here has more voters than one: what arrives has to be proven
 	reading   *loopShard   // whose shared lock is held, for a run of reads of one session; nil: none
 	free      []*batch
 	positions []int       // room for the places of a command's keys
@@ -73,6 +74,7 @@ func (l *loop) drop(sh *shard) {
 func (l *loop) turnEnd() {
 	for _, ls := range l.shards {
 		if ls != nil {
+			ls.askProof()
 			ls.sealLane()
 			ls.seal()
 		}

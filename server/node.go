@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/hashicorp/raft"
-
 	"github.com/larder-db/larder/aof"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/raftfsm"
@@ -31,6 +29,8 @@ import (
 //	dir/LOCK       held while the process runs
 //	dir/log/       the log of all shards
 //	dir/raft.db    terms and votes of all shards
+//	dir/node.json  who this node is
+//	dir/meta/      the store of the meta group
 //	dir/shard-<n>/ the store of shard n
 type node struct {
 	config *config.Config
@@ -45,9 +45,11 @@ type node struct {
 	threads   int    // event loops
 	clustered bool   // slots decide which shard runs a command, and clients are redirected
 	loops     atomic.Pointer[[]*loop]
-	shards    atomic.Pointer[[]*shard] // those that are open, by number; the list is replaced, never changed
+	shards    atomic.Pointer[[]*shard] // those that are open, by number, but for the meta group's; the list is replaced, never changed
 	routing   atomic.Pointer[routing]
 	opening   sync.Mutex // held while a shard opens or closes
+
+	member *member
 
 	stop   context.CancelFunc
 	joined sync.WaitGroup
@@ -66,14 +68,9 @@ type node struct {
 	evicted    atomic.Int64  // keys
 	exceeded   exceeded
 	latency    latencyMonitor
+	wall       wallClock
 	pause      pause
 }
-
-const (
-	shardID    = 1
-	serverID   = raft.ServerID("node-1")
-	serverAddr = raft.ServerAddress("node-1")
-)
 
 // logPolicy is the log's name for the configured appendfsync.
 func logPolicy(f config.Fsync) aof.SyncPolicy {
@@ -100,18 +97,9 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 		return nil, err
 	}
 	n.setEviction(c.Load())
-	sh, err := n.openShard(shardOptions{
-		id: shardID, self: serverID,
-		bootstrap: []raft.Server{{ID: serverID, Address: serverAddr}},
-		transport: raftfsm.NewLoopback(serverAddr),
-	})
-	if err != nil {
+	if err := n.openMember(ctx); err != nil {
 		return nil, err
 	}
-	if err := sh.waitReady(ctx); err != nil {
-		return nil, err
-	}
-	n.setRouting(n.firstRouting(sh))
 	debug.FreeOSMemory() // what the replay has left behind
 	background, stop := context.WithCancel(context.Background())
 	n.stop = stop
@@ -122,18 +110,6 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	n.joined.Go(func() { n.evictForDisk(background) })
 	n.joined.Go(func() { n.keepWhole(background) })
 	return n, nil
-}
-
-// firstRouting has a shard run everything.
-func (n *node) firstRouting(sh *shard) *routing {
-	if !n.clustered {
-		return soleRouting(sh)
-	}
-	r := &routing{owners: []owner{{}, {shard: sh.id, local: sh}}}
-	for slot := range r.slots {
-		r.slots[slot] = 1
-	}
-	return r
 }
 
 // openFiles opens what all shards share.
@@ -160,6 +136,24 @@ func (n *node) openFiles() (err error) {
 
 // local lists the shards that are open here, by number.
 func (n *node) local() []*shard { return *n.shards.Load() }
+
+// shard finds a shard that is open here; nil: it is not.
+func (n *node) shard(id uint32) *shard {
+	for _, sh := range n.local() {
+		if sh.id == id {
+			return sh
+		}
+	}
+	return nil
+}
+
+// all lists the shards that are open here, the meta group's included.
+func (n *node) all() []*shard {
+	if m := n.member; m != nil && m.system != nil {
+		return append(slices.Clone(n.local()), m.system)
+	}
+	return n.local()
+}
 
 // each calls visit for every shard that is open, which does not close meanwhile.
 func (n *node) each(visit func(sh *shard)) {
@@ -206,6 +200,12 @@ func (n *node) eachLoop(do func(l *loop)) {
 
 func (n *node) random() uint64 { return rand.Uint64() }
 
+// began is what uptime counts from.
+var began = time.Now()
+
+// uptime is the monotonic time by which leadership is proven.
+func (n *node) uptime() time.Duration { return time.Since(began) }
+
 // close stops the background and the shards. With save set, a checkpoint of each is taken first, so that the next start
 // has nothing to replay.
 func (n *node) close(ctx context.Context, save bool) (err error) {
@@ -219,8 +219,17 @@ func (n *node) close(ctx context.Context, save bool) (err error) {
 	if save {
 		err = n.checkpoint()
 	}
+	if n.member != nil {
+		n.member.close()
+	}
 	for _, sh := range n.local() {
 		err = errors.Join(err, n.closeShard(ctx, sh))
+	}
+	if n.member != nil {
+		if n.member.system != nil {
+			err = errors.Join(err, n.closeShard(ctx, n.member.system))
+		}
+		err = errors.Join(err, n.member.closeEndpoint())
 	}
 	if n.cache != nil {
 		n.cache.Close()

@@ -81,11 +81,16 @@ func (r *routing) elsewhere(o *owner, slot int) string {
 // turnedAway is the reply to a call that certainly is not, and will not be, applied, since this node does not lead its
 // shard, or not any more.
 func (l *loop) turnedAway(n *note) []byte {
-	why := noLeader
-	if r := l.server.node.routing.Load(); n.slot != noSlot {
-		why = r.elsewhere(&r.owners[r.slots[n.slot]], n.slot)
+	return []byte("-" + l.elsewhere(n.slot) + "\r\n")
+}
+
+// elsewhere words that this node does not lead the shard of a slot, or, with noSlot, of all.
+func (l *loop) elsewhere(slot int) string {
+	if slot == noSlot {
+		return noLeader
 	}
-	return []byte("-" + why + "\r\n")
+	r := l.server.node.routing.Load()
+	return r.elsewhere(&r.owners[r.slots[slot]], slot)
 }
 
 // redirect answers a command that is not run here. A transaction ends with it.

@@ -14,6 +14,9 @@ type routing struct {
 	slots   [cluster.Slots]uint16    // place in owners; the first is nobody
 	clients map[raft.ServerID]string // where clients reach the nodes, host:port
 	self    string                   // where they reach this one
+
+	view *cluster.View // what it was made of
+	list *[]*shard
 }
 
 // owner is a shard as routing sees it.
@@ -28,6 +31,24 @@ const nobody = 0
 
 // soleRouting has one shard run everything.
 func soleRouting(sh *shard) *routing { return &routing{sole: sh, owners: make([]owner, 1)} }
+
+// reroute has commands run by the document's map, as far as there is one, and by what is open here.
+func (n *node) reroute(v *cluster.View, self cluster.NodeID) {
+	list, r := n.shards.Load(), n.routing.Load()
+	if r.view == v && r.list == list {
+		return
+	}
+	if n.clustered && v != nil {
+		r = viewRouting(v, *list, self)
+	} else {
+		r = soleRouting(nil)
+		if !n.clustered && len(*list) == 1 {
+			r.sole = (*list)[0]
+		}
+	}
+	r.view, r.list = v, list
+	n.setRouting(r)
+}
 
 // viewRouting is the cluster's slot map, with the shards that are open here.
 func viewRouting(v *cluster.View, local []*shard, self cluster.NodeID) *routing {

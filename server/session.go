@@ -38,6 +38,9 @@ type session struct {
 	ended         bool // the peer will send no more
 	inNext        bool
 	readOnly      bool // READONLY: replicas may answer
+	parked        bool // waits in loopShard.parked, or for the proof
+
+	arrived time.Duration // when the newest bytes had arrived, by the groups' uptime; fresh: the clock was not read since
 
 	issued, finished uint64 // calls put into batches, and calls answered
 	held             []held
@@ -120,7 +123,10 @@ func (s *session) mustLogIn() bool {
 }
 
 // Data implements transport.Handler.
-func (s *session) Data(*transport.Conn) { s.goOn() }
+func (s *session) Data(*transport.Conn) {
+	s.arrived = fresh
+	s.goOn()
+}
 
 // EOF implements transport.EOFHandler: what was asked is still answered.
 func (s *session) EOF(*transport.Conn) {
@@ -182,7 +188,7 @@ func (s *session) goOn() {
 
 // blocked says whether no further command may be taken now.
 func (s *session) blocked() bool {
-	return s.busy || s.stalled || s.postponed || s.unfinished() >= maxUnfinished || s.up.full() || s.heldBytes+s.conn.OutputBuffered() > slowOutput
+	return s.busy || s.stalled || s.postponed || s.parked || s.unfinished() >= maxUnfinished || s.up.full() || s.heldBytes+s.conn.OutputBuffered() > slowOutput
 }
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
@@ -219,7 +225,7 @@ func (s *session) take() {
 			}
 			e := s.find(args[0])
 			run = append(run, taken{e, args})
-			if e == nil || !e.quick || s.unfinished() > 0 {
+			if e == nil || !e.quick || s.unfinished() > 0 || s.arrived == fresh && s.loop.doubts { // which will be parked
 				break
 			}
 		}
@@ -415,6 +421,9 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 		if isBrowser(args[0]) {
 			s.turnAway()
 			return true
+		}
+		if isWord(args[0], whereCommand) && len(args) == 1 {
+			return s.tellWhere()
 		}
 		return s.reject(nil, unknownCommand(args))
 	}
@@ -655,8 +664,13 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 		return true
 	}
 	replica := s.readOnly && !ls.shard.leads()
-	if !replica && !ls.shard.group.CanRead() {
-		return s.reject(e, noLeader)
+	if !replica {
+		switch ls.readiness(s.arrived) {
+		case unproven:
+			return s.park(ls)
+		case notHere:
+			return s.redirect(e, s.loop.elsewhere(slot))
+		}
 	}
 	if long {
 		s.loop.stats[e.id].calls++
@@ -677,6 +691,8 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 		s.loop.stats[e.id].calls++
 		s.detach(ls, slot, e, args)
 		return true
+	case engine.NotOwned:
+		return s.redirect(e, s.loop.refusal(ls.reader.Refusal()))
 	case engine.Due:
 		if replica { // which cannot delete it, and answers as if it were gone
 			break
@@ -775,7 +791,7 @@ func (s *session) detach(ls *loopShard, slot int, e *entry, args [][]byte) {
 				s.client.skipNext = false
 				return
 			}
-			s.conn.WriteOwned(w.Buf)
+			s.conn.WriteOwned(s.loop.ifRefused(w.Buf))
 			s.checkOutput()
 		}
 	})

@@ -171,7 +171,7 @@ func (a alone) Map() *clusterMap {
 	self := clusterNode{ID: srv.runID, Host: hostOf(v.Bind), Port: v.Port, TLSPort: v.TLS.Port}
 	return &clusterMap{
 		ID: srv.runID, Self: srv.runID, Nodes: []clusterNode{self},
-		Shards: []clusterShard{{ID: shardID, Slots: []slotRange{{0, front.Slots - 1}}, Leader: srv.runID, Led: true, Replicas: []string{srv.runID}}},
+		Shards: []clusterShard{{ID: 1, Slots: []slotRange{{0, front.Slots - 1}}, Leader: srv.runID, Led: true, Replicas: []string{srv.runID}}},
 	}
 }
 

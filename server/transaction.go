@@ -268,8 +268,8 @@ func (s *session) answerError(e *entry, msg string) bool {
 func (s *session) execAtOnce(ls *loopShard, e *entry) bool {
 	m := s.multi
 	reads := m.flags&(command.Write|command.LongRead) == 0
-	if reads && s.unfinished() == 0 && !ls.shard.group.CanRead() {
-		return s.reject(e, noLeader)
+	if reads && s.unfinished() == 0 && !ls.shard.leads() {
+		return s.redirect(e, s.loop.elsewhere(m.slot))
 	}
 	b := ls.batch()
 	if b == nil {

@@ -1,0 +1,191 @@
+package history
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/larder-db/larder/integration/nodes"
+)
+
+var larder string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "larder-history-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	if larder, err = nodes.Build(folder); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// manyNodes says that this version of Larder has clusters of several nodes.
+const manyNodes = false
+
+// threeNodes skips the test where there are no clusters.
+func threeNodes(t *testing.T) {
+	t.Helper()
+	if !manyNodes {
+		t.Skip("LARDER HAS NO CLUSTERS OF SEVERAL NODES YET")
+	}
+}
+
+// diskSize is the size of each node's own disk: enough for a run's data, and soon full.
+const diskSize = 256 << 20
+
+// setting is a number from the environment.
+func setting(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// check carries out a run and fails the test on all that is wrong with it. The history is kept in the folder, if it is
+// not "", when something is.
+func check(t *testing.T, r *Run, folder string) {
+	t.Helper()
+	r.Log = t.Logf
+	h, v, err := r.Do()
+	if err != nil {
+		t.Error(r.Cluster.Describe(err))
+	}
+	for i, violation := range v.Violations {
+		if i == 20 {
+			t.Errorf("… and %d more", len(v.Violations)-i)
+			break
+		}
+		t.Error(shortened(violation))
+	}
+	tally := h.Tally()
+	t.Logf("seed %d: %d operations on %d keys, %d of them undecided, %d faults: %v",
+		r.Seed, len(h.Ops()), v.Keys, len(v.Undecided), len(h.Events()), tally)
+	if len(v.Undecided)*10 > v.Keys {
+		t.Errorf("the order of %d of %d keys was not found in time", len(v.Undecided), v.Keys)
+	}
+	for kind := range models {
+		if tally[kind][OK] == 0 {
+			t.Errorf("no operation on a %s was answered", kind)
+		}
+	}
+	if t.Failed() && folder != "" {
+		if err := Keep(folder, h, v); err != nil {
+			t.Error(err)
+		}
+		t.Logf("the history is in %s", folder)
+	}
+}
+
+// keepIn is where histories that went wrong are kept: LARDER_HISTORY_DIR, or nowhere.
+func keepIn(name string) string {
+	folder := os.Getenv("LARDER_HISTORY_DIR")
+	if folder == "" {
+		return ""
+	}
+	return filepath.Join(folder, name)
+}
+
+const shortRun = 30 * time.Second
+
+func TestHistoryOfOneNode(t *testing.T) {
+	c := nodes.Start(t, nodes.Options{Program: larder, Count: 1, DiskSize: diskSize, Seed: 1})
+	check(t, &Run{Cluster: c, Seed: setting(t, "LARDER_HISTORY_SEED", 1), Length: shortRun / 3, Faults: Faults(c), Clients: 8}, keepIn("one-node"))
+}
+
+// islands are servers that clients take for one system, and that know nothing of each other.
+type islands []*nodes.Cluster
+
+func (i islands) Nodes() int      { return len(i) }
+func (i islands) Find(string) int { return -1 }
+func (i islands) Dial(node int) (Conn, error) {
+	conn, err := i[node].Nodes[0].Dial(time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// TestIslandsAreFound proves the whole of it on real processes: three servers on their own are no cluster.
+func TestIslandsAreFound(t *testing.T) {
+	var all islands
+	for range 3 {
+		all = append(all, nodes.Start(t, nodes.Options{Program: larder, Count: 1}))
+	}
+	_, v := observe(t, all)
+	if len(v.Violations) == 0 {
+		t.Error("not found")
+	}
+}
+
+func TestHistoryOfThreeNodes(t *testing.T) {
+	threeNodes(t)
+	c := nodes.Start(t, nodes.Options{Program: larder, Count: 3, DiskSize: diskSize, Seed: 1})
+	check(t, &Run{Cluster: c, Seed: setting(t, "LARDER_HISTORY_SEED", 1), Length: shortRun, Faults: Faults(c), Clients: 8}, keepIn("three-nodes"))
+}
+
+// TestLongHistory is make jepsen: rounds of a minute each on one cluster until LARDER_HISTORY_TIME is over. The round's
+// number is added to the seed, so that a round that went wrong can be tried again on its own.
+func TestLongHistory(t *testing.T) {
+	length, err := time.ParseDuration(os.Getenv("LARDER_HISTORY_TIME"))
+	if err != nil {
+		t.Skip("make jepsen T=30m runs it")
+	}
+	count := 3
+	if !manyNodes {
+		count = 1
+	}
+	seed := setting(t, "LARDER_HISTORY_SEED", uint64(time.Now().Unix()))
+	c := nodes.Start(t, nodes.Options{Program: larder, Count: count, DiskSize: 4 * diskSize, Seed: seed})
+	end := time.Now().Add(length)
+	for round := uint64(0); time.Now().Before(end) && !t.Failed(); round++ {
+		name := fmt.Sprintf("seed-%d", seed+round)
+		check(t, &Run{Cluster: c, Seed: seed + round, Length: min(time.Minute, time.Until(end)), Faults: Faults(c), Clients: 10, Prefix: name + "-"}, keepIn(name))
+	}
+}
+
+func TestPlanComesFromItsSeed(t *testing.T) {
+	faults := []Fault{{Name: "a", Weight: 3}, {Name: "b", Weight: 1}, {Name: "alone", Weight: 1, Alone: true}}
+	const length = 10 * time.Minute
+	plan := Plan(7, length, 3, faults)
+	if !reflect.DeepEqual(plan, Plan(7, length, 3, faults)) {
+		t.Error("the same seed gives two plans")
+	}
+	if reflect.DeepEqual(plan, Plan(8, length, 3, faults)) {
+		t.Error("two seeds give the same plan")
+	}
+	seen, together := map[string]int{}, 0
+	var busy time.Duration
+	for i, s := range plan {
+		seen[s.Fault]++
+		if s.At+s.Length > length {
+			t.Errorf("%v ends after the plan", s)
+		}
+		if s.At < busy {
+			together++
+			if s.Fault == "alone" || plan[i-1].Fault == "alone" {
+				t.Errorf("%v is not alone", s)
+			}
+		}
+		busy = max(busy, s.At+s.Length)
+	}
+	if seen["a"] <= seen["b"] || seen["alone"] == 0 || together == 0 {
+		t.Errorf("a badly mixed plan: %v, %d together", seen, together)
+	}
+}

@@ -1,0 +1,307 @@
+// Package nodes runs clusters of real larder processes, each node in a network namespace of its own where that is to be
+// had, and breaks what is around them: processes end and stop, links are cut one way or both, slow and lossy, disks are
+// full or wiped, clocks leap.
+//
+// Every process is ended by its own number when the test ends, and tied to the test program's life besides. Nothing is
+// left on the machine: namespaces and network cards have no names and end with this program.
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait for a process. It is long because machines that run tests are slow at times; nothing is
+// concluded from how long something took.
+const (
+	patience        = 60 * time.Second
+	commandPatience = 10 * time.Second
+	brokenPatience  = 300 * time.Millisecond
+)
+
+// Options say what a cluster is made of.
+type Options struct {
+	Program    string   // the larder binary
+	Count      int      // nodes; a single one gets no directive of clusters
+	Directives []string // as on the command line, for every node
+	Folder     string   // for data and what the nodes say; "": one of the test's
+	DiskSize   int64    // bytes of each node's own disk; 0, or where none can be mounted: ordinary folders
+	Seed       uint64   // of the frames that lossy links lose
+}
+
+// Cluster is a number of nodes and what lies between them.
+type Cluster struct {
+	Nodes []*Node
+	// Net is the network between the nodes; nil where it cannot be made, and then Why tells why.
+	Net *Switch
+	Why error
+	// Folder holds the nodes' data and what they said.
+	Folder string
+
+	options Options
+	network *network
+}
+
+// secret is what the nodes of every test cluster share.
+const secret = "histories"
+
+// Start starts the nodes and waits until the cluster is whole. When the test ends, so does the cluster.
+func Start(t testing.TB, o Options) *Cluster {
+	t.Helper()
+	c := &Cluster{options: o, Folder: o.Folder}
+	if c.Folder == "" {
+		c.Folder = t.TempDir()
+	}
+	t.Cleanup(c.close)
+	c.connect(t)
+	for i := range o.Count {
+		if err := c.add(t, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, n := range c.Nodes {
+		if err := n.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 { // the others join it
+			if err := c.await(n); err != nil {
+				t.Fatal(c.Describe(err))
+			}
+		}
+	}
+	if err := c.AwaitWhole(); err != nil {
+		t.Fatal(c.Describe(err))
+	}
+	return c
+}
+
+// connect makes the network. Without one the nodes share this machine's, and no link can be broken: under CI=true that
+// is a failure, else it is said.
+func (c *Cluster) connect(t testing.TB) {
+	t.Helper()
+	network, err := newNetwork(c.options.Count, c.options.Seed)
+	if err == nil {
+		c.network, c.Net = network, network.Switch
+		return
+	}
+	c.Why = fmt.Errorf("no network of the nodes' own: %w", err)
+	if os.Getenv("CI") == "true" {
+		t.Error(c.Why)
+	}
+	t.Logf("LINKS ARE NOT TESTED: %v", c.Why)
+}
+
+func (c *Cluster) add(t testing.TB, index int) error {
+	n := &Node{Index: index, cluster: c, ip: "127.0.0.1", port: 6379, peerPort: 16379}
+	n.Dir = filepath.Join(c.Folder, n.Name())
+	n.Said = filepath.Join(c.Folder, n.Name()+".log")
+	if c.network != nil {
+		n.place, n.ip = c.network.places[index], c.network.ip(index)
+	} else {
+		var err error
+		if n.port, err = freePort(); err == nil {
+			n.peerPort, err = freePort()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
+		return err
+	}
+	if c.options.DiskSize > 0 {
+		if err := mount(n.Dir, c.options.DiskSize); err != nil {
+			t.Logf("FULL DISKS ARE NOT TESTED: no small disk can be mounted: %v", err)
+			c.options.DiskSize = 0
+		}
+	}
+	c.Nodes = append(c.Nodes, n)
+	return nil
+}
+
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// OwnDisks says that each node's disk is its own, so that it can be filled.
+func (c *Cluster) OwnDisks() bool { return c.options.DiskSize > 0 }
+
+// args is the command line of a node.
+func (c *Cluster) args(n *Node, rejoin bool) []string {
+	args := []string{"server", "--port", strconv.Itoa(n.port), "--bind", n.ip, "--protected-mode", "no", "--dir", n.Dir,
+		"--save", "", "--enable-debug-command", "yes", "--log-segment-size", "1mb", "--checkpoint-log-bytes", "4mb"}
+	if c.options.Count > 1 {
+		args = append(args, "--cluster-port", strconv.Itoa(n.peerPort), "--cluster-secret", secret,
+			"--replicas", strconv.Itoa(c.options.Count))
+		switch {
+		case n.Index > 0:
+			args = append(args, "--cluster-join", c.Nodes[0].Addr())
+		case rejoin:
+			args = append(args, "--cluster-join", c.Nodes[1].Addr())
+		}
+	}
+	return append(args, c.options.Directives...)
+}
+
+// await waits until the node answers.
+func (c *Cluster) await(n *Node) error {
+	for deadline := time.Now().Add(patience); ; {
+		_, err := n.Command("PING")
+		if err == nil {
+			return nil
+		}
+		if fault := n.Fault(); fault != nil {
+			return fault
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s does not answer: %w", n.Name(), err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// AwaitWhole waits until every node answers and all that should be voters are.
+func (c *Cluster) AwaitWhole() error {
+	for _, n := range c.Nodes {
+		if err := c.await(n); err != nil {
+			return err
+		}
+	}
+	if len(c.Nodes) == 1 {
+		return nil
+	}
+	_, err := c.Larder("cluster", "wait", "--addr", c.Nodes[0].Addr(), "--voters", strconv.Itoa(voters(len(c.Nodes))),
+		"--timeout", patience.String())
+	return err
+}
+
+// Larder runs the larder program, outside the nodes' namespaces, and returns what it wrote.
+func (c *Cluster) Larder(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.options.Program, args...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("larder %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
+
+// Heal undoes all that was done to the nodes and what lies between them: nodes run, links are whole, disks have room,
+// clocks are right.
+func (c *Cluster) Heal() error {
+	var err error
+	if c.Net != nil {
+		c.Net.Clear()
+	}
+	for _, n := range c.Nodes {
+		n.Resume()
+		if c.OwnDisks() {
+			err = errors.Join(err, n.FreeDisk())
+		}
+		err = errors.Join(err, n.Start())
+	}
+	for _, n := range c.Nodes {
+		if e := c.await(n); e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		if _, e := n.Command("DEBUG", "LARDER-CLOCK", "0"); e != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", n.Name(), e))
+		}
+	}
+	return err
+}
+
+// Fault returns the first process that has ended by itself.
+func (c *Cluster) Fault() error {
+	for _, n := range c.Nodes {
+		if err := n.Fault(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AwaitSameData waits until all replicas hold the same, and returns the digest. Nobody may write meanwhile. Replicas
+// that still follow become equal; the error tells of those that did not.
+func (c *Cluster) AwaitSameData() (string, error) {
+	for deadline := time.Now().Add(patience); ; {
+		digests, err := c.digests()
+		same := err == nil
+		for _, d := range digests {
+			same = same && d == digests[0]
+		}
+		if same {
+			return digests[0], nil
+		}
+		if time.Now().After(deadline) {
+			return "", errors.Join(fmt.Errorf("the replicas' digests differ: %v", digests), err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (c *Cluster) digests() (digests []string, err error) {
+	for _, n := range c.Nodes {
+		conn, err := n.Dial(commandPatience)
+		if err != nil {
+			return nil, err
+		}
+		replies, err := conn.Do(patience, []string{"READONLY"}, []string{"DEBUG", "DIGEST"})
+		_ = conn.Close()
+		if err != nil {
+			return nil, err
+		}
+		if replies[1].IsError() {
+			return nil, fmt.Errorf("%s: DEBUG DIGEST: %s", n.Name(), replies[1].Text)
+		}
+		digests = append(digests, replies[1].Text)
+	}
+	return digests, nil
+}
+
+// saidLimit is how much of what a node said is shown.
+const saidLimit = 4000
+
+// Describe adds to an error what the nodes said last.
+func (c *Cluster) Describe(err error) error {
+	var b strings.Builder
+	for _, n := range c.Nodes {
+		said, readErr := os.ReadFile(n.Said)
+		if readErr != nil {
+			continue
+		}
+		fmt.Fprintf(&b, "\n%s said:\n%s", n.Name(), said[max(0, len(said)-saidLimit):])
+	}
+	return fmt.Errorf("%w%s", err, b.String())
+}
+
+func (c *Cluster) close() {
+	for _, n := range c.Nodes {
+		n.Kill()
+		if c.OwnDisks() {
+			unmount(n.Dir)
+		}
+	}
+	if c.network != nil {
+		c.network.close()
+	}
+}
+
+// voters is how many of a shard's replicas vote: an odd number, since one more would bear no further loss.
+func voters(replicas int) int { return replicas - 1 + replicas%2 }

@@ -100,6 +100,8 @@ func (b *batch) handOut() {
 			var reply []byte
 			switch {
 			case n.silent:
+			case n.session.turnsBack(b.err):
+				reply = []byte(refusal)
 			case errors.Is(b.err, raftfsm.ErrNotLeader):
 				reply = l.turnedAway(n)
 			default:

@@ -50,7 +50,11 @@ func (n *node) keepCheckpoints(ctx context.Context) {
 		case <-n.wantLook:
 		}
 		hurry := false
-		pinned := n.aof.Pinned(pinnedFactor * n.config.Load().CheckpointLogBytes)
+		kept := int64(0)
+		for _, sh := range n.all() {
+			kept += sh.group.LogKept()
+		}
+		pinned := n.aof.Pinned(pinnedFactor*n.config.Load().CheckpointLogBytes + kept)
 		for _, sh := range n.all() {
 			if sh.quiet() {
 				continue
@@ -94,14 +98,10 @@ const pinnedFactor = 4
 
 // unpin has the log carry the last entries of a quiet shard forward, so that the files behind can go.
 func (sh *shard) unpin() {
-	if !slices.Contains(sh.node.aof.Pinned(pinnedFactor*sh.node.config.Load().CheckpointLogBytes), uint64(sh.id)) {
+	if !slices.Contains(sh.node.aof.Pinned(pinnedFactor*sh.node.config.Load().CheckpointLogBytes+sh.group.LogKept()), uint64(sh.id)) {
 		return
 	}
-	index, _, _, _, ok := sh.engine.Durable()
-	if !ok {
-		return
-	}
-	if err := sh.part.CutBelow(index); err != nil {
+	if err := sh.group.CutLog(); err != nil {
 		sh.node.log.Warn("old log segments cannot be let go yet", "shard", sh.id, "error", err)
 	}
 }
@@ -142,7 +142,7 @@ func (sh *shard) checkpointDue(now time.Time, pinned bool) bool {
 	case keys.Pressure() != keyspace.Easy && s.DirtyBytes > limit/4:
 	case sh.node.policy.Load().whole && s.Budget > 0 && s.Tombstones > limit/4: // of evicted keys: it takes them away
 	case sh.replayTooLong():
-	case applied > writes && sh.part.Bytes() > v.CheckpointLogBytes:
+	case applied > writes && sh.group.LogSinceCheckpoint() > v.CheckpointLogBytes:
 	case saveDue(v.Save, s.DirtyKeys, now.Sub(last)):
 	case applied > writes && v.CheckpointInterval > 0 && now.Sub(last) > v.CheckpointInterval:
 	case pinned:

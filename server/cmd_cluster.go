@@ -56,19 +56,13 @@ var clusterCommands = []serverCommand{
 			clusterRow("SLOTS", 2, command.Stale, "3.0.0", "Returns which nodes have which slots.", clusterSlots, varies),
 		},
 	},
-	{Command: command.Command{Name: "ASKING", Arity: 1, Flags: command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
-		Summary: "Has the next command served for a slot that is on its way here."}, Run: asking},
-	{Command: command.Command{Name: "READONLY", Arity: 1, Flags: command.Loading | command.Stale | command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
-		Summary: "Lets this connection read from replicas, which may be behind."}, Run: readOnly},
-	{Command: command.Command{Name: "READWRITE", Arity: 1, Flags: command.Loading | command.Stale | command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
-		Summary: "Ends READONLY."}, Run: readWrite},
 }
 
 // clusterRow is a row of a subcommand of CLUSTER: all but the errors of arity need a server in cluster mode.
 func clusterRow(name string, arity int, flags command.Flags, since, summary string, run func(*session, [][]byte, *resp.Writer), tips ...string) serverCommand {
 	row := clientRow(name, arity, flags, since, summary, func(s *session, args [][]byte, w *resp.Writer) {
-		if !s.server.node.clustered {
-			w.Error(noClusterSupport)
+		if !s.inCluster() {
+			w.Error(noCluster)
 			return
 		}
 		run(s, args, w)
@@ -76,8 +70,6 @@ func clusterRow(name string, arity int, flags command.Flags, since, summary stri
 	row.Group = "cluster"
 	return row
 }
-
-const noClusterSupport = "ERR This instance has cluster support disabled"
 
 // clusterElsewhere refuses what clients of Redis Cluster do to the map by hand.
 func clusterElsewhere(tool string) func(*session, [][]byte, *resp.Writer) {
@@ -449,8 +441,8 @@ func slotArg(arg []byte, w *resp.Writer, wrong string) (slot uint16, ok bool) {
 }
 
 func clusterCountKeys(s *session, args [][]byte, w *resp.Writer) {
-	if slot, ok := slotArg(args[2], w, "ERR Invalid slot"); ok {
-		s.readSlot(command.CountKeysInSlot, slot, args, w)
+	if _, ok := slotArg(args[2], w, "ERR Invalid slot"); ok {
+		s.readSlot(command.CountKeysInSlot, args)
 	}
 }
 
@@ -463,36 +455,34 @@ func clusterGetKeys(s *session, args [][]byte, w *resp.Writer) {
 	case slot < 0 || slot >= front.Slots || count < 0:
 		w.Error("ERR Invalid slot or number of keys")
 	default:
-		s.readSlot(command.GetKeysInSlot, uint16(slot), args, w)
+		s.readSlot(command.GetKeysInSlot, args)
 	}
 }
 
 // readSlot has a worker answer what this node has in a slot.
-func (s *session) readSlot(row *command.Command, slot uint16, args [][]byte, w *resp.Writer) {
+func (s *session) readSlot(row *command.Command, args [][]byte) {
 	n := s.server.node
-	r := n.routing.Load()
-	sh := r.sole
-	if sh == nil {
-		sh = r.owners[r.slots[slot]].local
-	}
-	switch {
-	case sh != nil:
-		s.slowly(args, func(args [][]byte, w *resp.Writer) {
-			if !sh.use() {
-				w.Error(noLeader)
-				return
+	slot, _ := value.ParseInt(args[2]) // it has been checked
+	s.slowly(args, func(args [][]byte, w *resp.Writer) {
+		r := n.routing.Load()
+		sh := r.sole
+		if sh == nil {
+			sh = r.owners[r.slots[slot]].local
+		}
+		if sh == nil || !sh.use() { // this node has none of them
+			if row == command.CountKeysInSlot {
+				w.Int(0)
+			} else {
+				w.Array(0)
 			}
-			defer sh.unuse()
-			if _, err := sh.engine.Detached(row, 0, args, sh.group.Now(), n.random(), w); err != nil {
-				s.server.log.Error("a read met data that cannot be read", "command", row.Name, "error", err)
-				w.Error(unreadable)
-			}
-		})
-	case row == command.CountKeysInSlot:
-		w.Int(0)
-	default:
-		w.Array(0)
-	}
+			return
+		}
+		defer sh.unuse()
+		if _, err := sh.engine.Detached(row, 0, args, sh.group.Now(), n.random(), w); err != nil {
+			s.server.log.Error("a read met data that cannot be read", "command", row.Name, "error", err)
+			w.Error(unreadable)
+		}
+	})
 }
 
 // transferPatience bounds how long a change of leader is waited for.
@@ -531,28 +521,4 @@ func clusterFailover(s *session, args [][]byte, w *resp.Writer) {
 		}
 		w.Simple(reply.OK)
 	})
-}
-
-func asking(s *session, _ [][]byte, w *resp.Writer) {
-	if !s.server.node.clustered {
-		w.Error(noClusterSupport)
-		return
-	}
-	s.asking = true
-	w.Simple(reply.OK)
-}
-
-// readOnly lets replicas answer. Members of a cluster of one shard take it too: their replicas can be read like those of
-// others.
-func readOnly(s *session, _ [][]byte, w *resp.Writer) { s.setReadOnly(true, w) }
-
-func readWrite(s *session, _ [][]byte, w *resp.Writer) { s.setReadOnly(false, w) }
-
-func (s *session) setReadOnly(on bool, w *resp.Writer) {
-	if !s.server.node.clustered && len(s.server.topology.Map().Nodes) == 1 {
-		w.Error(noClusterSupport)
-		return
-	}
-	s.readOnly = on
-	w.Simple(reply.OK)
 }

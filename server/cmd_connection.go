@@ -74,6 +74,22 @@ func (s *session) selectable(arg []byte) (n int, wrong string) {
 	return n, ""
 }
 
+func asking(s *session, _ [][]byte, w *resp.Writer) { s.ifCluster(w, func() {}) }
+
+func readOnly(s *session, _ [][]byte, w *resp.Writer) { s.ifCluster(w, func() { s.readOnly = true }) }
+
+func readWrite(s *session, _ [][]byte, w *resp.Writer) { s.ifCluster(w, func() { s.readOnly = false }) }
+
+// ifCluster runs what only clients of a cluster may ask for.
+func (s *session) ifCluster(w *resp.Writer, do func()) {
+	if !s.inCluster() && len(s.server.topology.Map().Nodes) == 1 {
+		w.Error(noCluster)
+		return
+	}
+	do()
+	w.Simple(reply.OK)
+}
+
 func quit(s *session, _ [][]byte, w *resp.Writer) {
 	w.Simple(reply.OK)
 	s.conn.CloseAfterFlush()
@@ -82,8 +98,7 @@ func quit(s *session, _ [][]byte, w *resp.Writer) {
 func reset(s *session, _ [][]byte, w *resp.Writer) {
 	s.discard()
 	s.forgetEvents()
-	s.db, s.resp3 = 0, false
-	s.asking, s.readOnly = false, false
+	s.db, s.resp3, s.readOnly = 0, false, false
 	s.client.name = ""
 	s.client.replyOff, s.client.replySkip, s.client.skipNext = false, false, false
 	s.client.noEvict, s.client.noTouch = false, false

@@ -145,7 +145,7 @@ func infoReplication(f *figures, b *infoText) {
 }
 
 func replicaOf(s *session, args [][]byte, w *resp.Writer) {
-	if s.server.node.clustered {
+	if s.inCluster() {
 		w.Error("ERR REPLICAOF not allowed in cluster mode.")
 		return
 	}

@@ -61,6 +61,10 @@ func unwatch(s *session, _ [][]byte, w *resp.Writer) {
 
 // unwatch forgets the watched keys.
 func (s *session) unwatch() {
+	if s.up != nil {
+		s.up.unwatch()
+	}
+	s.watchLost = false
 	if s.watcher != nil {
 		s.watcher.shard.watches.remove(s.watcher)
 		s.watcher = nil
@@ -74,6 +78,10 @@ const maxWatched = 1 << 16
 func watchKeys(s *session, args [][]byte, w *resp.Writer) {
 	if s.multi != nil {
 		w.Error("ERR WATCH inside MULTI is not allowed")
+		return
+	}
+	if s.watchLost { // its EXEC will do nothing whatever comes
+		w.Simple(reply.OK)
 		return
 	}
 	ls, _, why := s.route(watchRow, args)

@@ -29,6 +29,7 @@ type loop struct {
 	nobody   *session // whose replies nobody waits for
 
 	listening   map[*session]struct{} // who is subscribed
+	away        map[*session]struct{} // whose commands the leader runs
 	awaiting    []*waiting            // who waits for replicas
 	acksWatched bool                  // they are about to be looked at
 }

@@ -154,7 +154,7 @@ func (ls *loopShard) dropped() {
 func errorReply(err error) []byte {
 	switch {
 	case errors.Is(err, raftfsm.ErrIndeterminate):
-		return []byte("-INDETERMINATE the outcome of this command is not known: it may or may not have been applied\r\n")
+		return indeterminateReply
 	case errors.Is(err, raftfsm.ErrNotLeader):
 		return []byte("-" + noLeader + "\r\n")
 	case errors.Is(err, raftfsm.ErrClosed):

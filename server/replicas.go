@@ -139,8 +139,7 @@ func (m *member) tellBorn(ctx context.Context, v *cluster.View) {
 // closeGone removes the replicas that the cluster does not count on any more.
 func (m *member) closeGone(ctx context.Context, v *cluster.View) {
 	for _, sh := range m.node.local() {
-		s := v.Shard(sh.id)
-		if s != nil && slices.Contains(s.Replicas, cluster.NodeID(m.id.Node)) || !m.isLetGo(ctx, v, s, sh) {
+		if !v.Document.MayDrop(sh.id, cluster.NodeID(m.id.Node)) {
 			continue
 		}
 		m.node.log.Info("this node is no replica of the shard any more: its copy is removed", "shard", sh.id)
@@ -149,28 +148,6 @@ func (m *member) closeGone(ctx context.Context, v *cluster.View) {
 			return
 		}
 	}
-}
-
-// isLetGo says whether the shard's group has let this node go: the configuration here says so, or the leader does.
-func (m *member) isLetGo(ctx context.Context, v *cluster.View, s *cluster.Shard, sh *shard) bool {
-	servers, index := sh.group.Configuration()
-	self := raft.ServerID(m.id.Node)
-	if index > 0 && !slices.ContainsFunc(servers, func(r raft.Server) bool { return r.ID == self }) {
-		return true
-	}
-	if s == nil || s.Leader == "" || s.Leader == cluster.NodeID(m.id.Node) {
-		return false
-	}
-	status, err := m.client.Status(shortly(ctx, 2*time.Second), v.Address(s.Leader))
-	if err != nil || status.Node != s.Leader {
-		return false
-	}
-	for _, r := range status.Replicas {
-		if r.Group == sh.id && r.Serves && r.Term >= sh.group.Stats().Term {
-			return !slices.ContainsFunc(r.Members, func(i cluster.MemberInfo) bool { return i.Node == cluster.NodeID(m.id.Node) })
-		}
-	}
-	return false
 }
 
 // remove closes a shard and deletes what it has on disk. The log goes first: a store without a log is one that was

@@ -11,6 +11,7 @@ import (
 // What a client of a cluster is told instead of a reply.
 const (
 	notServed  = "CLUSTERDOWN Hash slot not served"
+	noCluster  = "ERR This instance has cluster support disabled"
 	crossSlot  = "CROSSSLOT Keys in request don't hash to the same slot"
 	noSlot     = -1
 	notInMulti = "ERR Command not allowed inside a transaction"
@@ -94,6 +95,9 @@ func (l *loop) elsewhere(slot int) string {
 
 // redirect answers a command that is not run here. A transaction ends with it.
 func (s *session) redirect(e *entry, why string) bool {
+	if s.origin != nil && why == noLeader {
+		return s.refuse()
+	}
 	if e.row.Name != execName {
 		return s.reject(e, why)
 	}

@@ -14,6 +14,7 @@
 //	budget.go    how maxmemory is divided
 //	timing.go    how long commands take, for INFO, slowlog.go and latency.go
 //	pause.go     CLIENT PAUSE
+//	forward.go, upstream.go, upstream_link.go, origin.go   how the sessions of a node reach the leader
 //	topology.go  what the commands about the cluster know of it
 //	events.go    Sentinel's events, for who is subscribed to them
 //	cmd_*.go     the server's own commands, by family
@@ -62,6 +63,11 @@ type Server struct {
 
 	topology topology
 	failover failovers
+
+	end     context.CancelFunc // of what the server does in the background
+	running sync.WaitGroup
+
+	forwarding *forwarding // nil: every command is for this node
 
 	tls         tlsSettings
 	always      atomic.Bool
@@ -135,6 +141,11 @@ func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, 
 		return nil, errors.Join(err, srv.close(closing, false))
 	}
 	srv.watchConfig()
+	background, stop := context.WithCancel(context.Background())
+	srv.end = stop
+	if !srv.node.clustered {
+		srv.running.Go(func() { srv.followTopology(background) })
+	}
 	return srv, nil
 }
 
@@ -239,10 +250,14 @@ func (srv *Server) listen(v *config.Values) error {
 			nobody:   &session{server: srv, closed: true},
 
 			listening: map[*session]struct{}{},
+			away:      map[*session]struct{}{},
 		})
 	}
 	srv.node.loops.Store(&srv.loops)
 	srv.net.Start()
+	if err := srv.startForwarding(); err != nil {
+		return err
+	}
 	if v.Port != 0 {
 		if err := srv.listenTCP(v.Bind, v.Port, srv.net.Listen); err != nil {
 			return err
@@ -310,6 +325,9 @@ const (
 
 // accept decides about a new connection.
 func (srv *Server) accept(c *transport.Conn) (reply []byte, ok bool) {
+	if c.Trusted() {
+		return nil, true
+	}
 	srv.accepted.Add(1)
 	v := srv.config.Load()
 	if v.ProtectedMode && v.RequirePass == "" && !isLocal(c.RemoteAddr()) {
@@ -344,6 +362,7 @@ func (l *loop) tick() {
 			ls.seal() // what was held back while memory was short
 		}
 	}
+	l.lookForLeader()
 	l.figures.rate.sample(l.loop.Now(), l.calls())
 	v := l.server.config.Load()
 	timeout, output := v.Timeout, v.OutputLimits[config.ClassNormal]
@@ -352,7 +371,7 @@ func (l *loop) tick() {
 	}
 	now := l.loop.Now()
 	for _, s := range l.sessions {
-		if timeout > 0 && s.unfinished() == 0 && !s.busy && now.Sub(s.lastActive()) > timeout {
+		if timeout > 0 && s.origin == nil && s.unfinished() == 0 && !s.busy && now.Sub(s.lastActive()) > timeout {
 			s.conn.Close()
 		}
 		s.checkSoftOutput(output, now)
@@ -386,8 +405,15 @@ func (srv *Server) Wait() error {
 func (srv *Server) close(ctx context.Context, save bool) error {
 	var err error
 	srv.node.pause.end()
+	if srv.end != nil {
+		srv.end()
+		srv.running.Wait()
+	}
 	if srv.net != nil {
 		err = srv.net.Close(ctx)
+	}
+	if srv.forwarding != nil {
+		srv.forwarding.close()
 	}
 	srv.workers.close()
 	return errors.Join(err, srv.node.close(ctx, save))

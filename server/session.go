@@ -51,10 +51,14 @@ type session struct {
 	watcher *watcher     // since WATCH
 	playing *execution   // an EXEC some of whose commands are still to be run
 
-	asking     bool     // ASKING: the next command may be for a slot that is on its way here
-	readOnly   bool     // READONLY: replicas may answer
 	awaiting   *waiting // a WAIT that is not answered
 	subscribed subscriptions
+
+	readOnly  bool // READONLY: replicas may answer
+	watchLost bool // what it watched at the leader counts as touched
+
+	up     *upstream     // its other half at the leader; nil: this node runs its commands
+	origin *remoteClient // where its client really is; nil: here
 
 	begun     time.Duration // when the server's own command that runs was begun
 	lastReply time.Time     // of a call that took its time
@@ -96,7 +100,10 @@ func (srv *Server) newSession(c *transport.Conn) *session {
 	v := srv.config.Load()
 	s := &session{conn: c, loop: l, server: srv, limits: resp.DefaultLimits()}
 	s.limits.MaxArgs = engine.MaxArgs // what the log can hold
-	s.authenticated = v.RequirePass == ""
+	s.authenticated = v.RequirePass == "" || c.Trusted()
+	if c.Trusted() {
+		s.origin = &remoteClient{}
+	}
 	s.applyLimits(v)
 	s.client.since = c.Loop().Now()
 	l.sessions[c.ID()] = s
@@ -135,6 +142,9 @@ func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
 	s.held, s.early, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, nil, 0, nil, nil, nil
 	s.forgetEvents()
+	if s.up != nil {
+		s.comeHome()
+	}
 	if s.watcher != nil { // its transaction may wait
 		if ls := s.loop.kept(s.watcher.shard); ls != nil {
 			ls.lane.wake()
@@ -154,6 +164,7 @@ func (s *session) goOn() {
 	}
 	s.inNext = true
 	s.hearLate()
+	s.up.readOn()
 	s.take()
 	s.loop.endRead()
 	s.inNext = false
@@ -177,7 +188,7 @@ func (s *session) goOn() {
 
 // blocked says whether no further command may be taken now.
 func (s *session) blocked() bool {
-	return s.busy || s.stalled || s.postponed || s.parked || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
+	return s.busy || s.stalled || s.postponed || s.parked || s.unfinished() >= maxUnfinished || s.up.full() || s.heldBytes+s.conn.OutputBuffered() > slowOutput
 }
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
@@ -196,7 +207,7 @@ func (s *session) take() {
 			if s.waiting = s.waiting[1:]; len(s.waiting) == 0 {
 				s.waiting = nil
 			}
-			if !s.execute(s.server.table.find(args[0]), args) {
+			if !s.execute(s.find(args[0]), args) {
 				s.waiting = slices.Insert(s.waiting, 0, args)
 				return
 			}
@@ -212,7 +223,7 @@ func (s *session) take() {
 			if err != nil || !ok { // an error stays, and is met again behind the run
 				break
 			}
-			e := s.server.table.find(args[0])
+			e := s.find(args[0])
 			run = append(run, taken{e, args})
 			if e == nil || !e.quick || s.unfinished() > 0 || s.arrived == fresh && s.loop.doubts { // which will be parked
 				break
@@ -236,6 +247,14 @@ func (s *session) take() {
 			}
 		}
 	}
+}
+
+// find finds a command by the name that the client gave it.
+func (s *session) find(name []byte) *entry {
+	if s.origin != nil { // the other node has its own names
+		return s.server.table.findOld(name)
+	}
+	return s.server.table.find(name)
 }
 
 // taken is a command that was taken from the parser.
@@ -395,6 +414,9 @@ func (s *session) lastActive() time.Time {
 
 // execute runs one command, e in the table, or puts it on its way. It returns false if it has to wait and be given again.
 func (s *session) execute(e *entry, args [][]byte) bool {
+	if s.origin != nil && s.introduced(args) {
+		return true
+	}
 	if e == nil {
 		if isBrowser(args[0]) {
 			s.turnAway()
@@ -427,8 +449,20 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 	if why := s.deaf(e); why != "" {
 		return s.reject(e, why)
 	}
+	if s.origin != nil && (s.multi == nil || e.row.Name == execName) && s.refuses(e) {
+		return s.refuse()
+	}
 	if s.multi != nil && (e.server == nil || !e.server.InMulti) {
 		return s.enqueue(e, args)
+	}
+	if s.multi == nil && e.leaders() {
+		forward, wait := s.away()
+		if wait {
+			return false
+		}
+		if forward {
+			return s.forward(e, args)
+		}
 	}
 	if e.special && s.inCluster() {
 		if e.fanOut != nil {
@@ -457,6 +491,9 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 
 // reject answers a command that is not run.
 func (s *session) reject(e *entry, msg string) bool {
+	if s.origin != nil && msg == noLeader {
+		return s.refuse()
+	}
 	if e != nil {
 		s.loop.stats[e.id].rejected++
 	}

@@ -16,6 +16,9 @@ const sessionBytes = int(unsafe.Sizeof(session{}) + unsafe.Sizeof(transport.Conn
 // peer is the client's address as CLIENT LIST shows it: over a Unix socket, which clients seldom bind to a name, the
 // server's.
 func (s *session) peer() string {
+	if s.origin != nil {
+		return s.origin.addr
+	}
 	if _, ok := s.conn.RemoteAddr().(*net.UnixAddr); ok {
 		return addrOf(s.conn.LocalAddr())
 	}

@@ -51,13 +51,14 @@ type entry struct {
 // commandTable finds commands by name, under their renamed names.
 type commandTable struct {
 	byName map[string]*entry // lower case
+	byOld  map[string]*entry // under the names that nobody changed
 	byRow  map[*command.Command]*entry
 	names  []string // of the statistics, by id: "set", "client|list"
 }
 
 // newCommandTable makes the table. thresholds is what OBJECT ENCODING goes by.
 func newCommandTable(renames func(name string) (string, bool), thresholds func() command.Thresholds) *commandTable {
-	t := &commandTable{byName: map[string]*entry{}, byRow: map[*command.Command]*entry{}}
+	t := &commandTable{byName: map[string]*entry{}, byOld: map[string]*entry{}, byRow: map[*command.Command]*entry{}}
 	add := func(name string, e *entry) {
 		e.id = len(t.names)
 		t.names = append(t.names, name)
@@ -74,6 +75,7 @@ func newCommandTable(renames func(name string) (string, bool), thresholds func()
 		name = strings.ToLower(name)
 		add(name, e)
 		entered = append(entered, e)
+		t.byOld[name] = e
 		if to, ok := renames(name); ok {
 			name, e.renamed = strings.ToLower(to), true
 		}
@@ -133,7 +135,12 @@ func serverFamilies() [][]serverCommand {
 }
 
 // find looks a command up, whatever its case.
-func (t *commandTable) find(name []byte) *entry {
+func (t *commandTable) find(name []byte) *entry { return lookUp(t.byName, name) }
+
+// findOld is find for who knows nothing of new names.
+func (t *commandTable) findOld(name []byte) *entry { return lookUp(t.byOld, name) }
+
+func lookUp(names map[string]*entry, name []byte) *entry {
 	var lower [32]byte
 	if len(name) > len(lower) {
 		return nil
@@ -144,7 +151,7 @@ func (t *commandTable) find(name []byte) *entry {
 		}
 		lower[i] = c
 	}
-	return t.byName[string(lower[:len(name)])]
+	return names[string(lower[:len(name)])]
 }
 
 // isWord says whether an argument is the word, whatever its case.
@@ -181,6 +188,17 @@ func (t *commandTable) byFullName(name []byte) *entry {
 	}
 	return e
 }
+
+// original is a command under the name that it has where nobody renamed it.
+func (t *commandTable) original(e *entry, args [][]byte) [][]byte {
+	if !e.renamed {
+		return args
+	}
+	return append([][]byte{t.logName(e)}, args[1:]...)
+}
+
+// leaders says whether the command is the leader's business.
+func (e *entry) leaders() bool { return e.server == nil || e.server.AtLeader }
 
 // container says whether the command has subcommands.
 func (e *entry) container() bool { return len(e.subs) > 0 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -155,11 +156,11 @@ func (m *clusterMap) identity(s *clusterShard) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// host is an address under which clients on this machine, at least, reach the server.
-func (srv *Server) host() string {
-	for _, a := range srv.ports {
-		if t, ok := a.(*net.TCPAddr); ok && !t.IP.IsUnspecified() {
-			return t.IP.String()
+// hostOf is an address under which clients on this machine, at least, reach a server that listens so.
+func hostOf(bind []string) string {
+	for _, b := range bind {
+		if ip := net.ParseIP(strings.TrimPrefix(b, "-")); ip != nil && !ip.IsUnspecified() {
+			return ip.String()
 		}
 	}
 	return "127.0.0.1"

@@ -5,66 +5,42 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/raftfsm"
+	"github.com/larder-db/larder/raftfsm/peer"
 )
 
 // Map implements topology: the document, and what this node's own replicas know better.
 func (m *member) Map() *clusterMap {
 	v := m.view()
 	if v == nil {
-		return &clusterMap{ID: m.id.Cluster, Self: m.id.Node, Nodes: []clusterNode{m.shown(m.self())}}
+		d := cluster.Document{ClusterID: m.id.Cluster, Nodes: []cluster.Node{m.self()}}
+		v = cluster.NewView(&d)
 	}
-	d := v.Document
-	c := &clusterMap{ID: d.ClusterID, Epoch: d.Epoch, Self: m.id.Node}
-	for _, n := range d.Nodes {
-		c.Nodes = append(c.Nodes, m.shown(n))
-	}
-	for i := range d.Shards {
-		s := &d.Shards[i]
-		shown := clusterShard{ID: s.ID, Leader: string(s.Leader), Term: s.Term, Led: s.Leader != ""}
-		for _, r := range s.Slots {
-			shown.Slots = append(shown.Slots, slotRange(r))
-		}
-		for _, r := range s.Replicas {
-			shown.Replicas = append(shown.Replicas, string(r))
-		}
-		if sh := m.node.shard(s.ID); sh != nil {
-			_, leader := sh.group.Leader()
-			shown.Leader, shown.Led, shown.Term = string(leader), leader != "", max(shown.Term, sh.group.Stats().Term)
-		}
-		c.Shards = append(c.Shards, shown)
-	}
-	for _, g := range d.Migrations {
-		move := slotMove{From: g.From, To: g.To}
-		for _, r := range g.Slots {
-			move.Slots = append(move.Slots, slotRange(r))
-		}
-		c.Moves = append(c.Moves, move)
-	}
-	return c
+	return mapOf(v, cluster.NodeID(m.id.Node), liveness{
+		leader: func(id uint32) (cluster.NodeID, uint64) { return m.leaderOf(v, id) },
+		down:   m.agentSilent,
+	})
 }
 
-// shown is a node of the document as clients are shown it.
-func (m *member) shown(n cluster.Node) clusterNode {
-	host, port := splitAddress(n.Client)
-	_, peerPort := splitAddress(n.Peer)
-	return clusterNode{ID: string(n.ID), Host: host, Port: port, PeerPort: peerPort, Down: n.State == cluster.NodeGone}
+// leaderOf is who leads a shard, as this node's replica knows, or else as the document says.
+func (m *member) leaderOf(v *cluster.View, id uint32) (cluster.NodeID, uint64) {
+	if sh := m.node.shard(id); sh != nil {
+		_, leader := sh.group.Leader()
+		return cluster.NodeID(leader), sh.group.Stats().Term
+	}
+	if s := v.Shard(id); s != nil {
+		return s.Leader, s.Term
+	}
+	return "", 0
 }
 
-func splitAddress(a string) (host string, port int) {
-	host, p, err := net.SplitHostPort(a)
-	if err != nil {
-		return "", 0 // the document's addresses are checked
-	}
-	port, _ = strconv.Atoi(p)
-	return host, port
-}
+// agentSilent says that the cluster counts a node as gone; the document says so by itself.
+func (m *member) agentSilent(cluster.NodeID) bool { return false }
 
 // Progress implements topology.
 func (m *member) Progress(id uint32) shardProgress {
@@ -90,6 +66,11 @@ func (m *member) Transfer(ctx context.Context, id uint32, to string) error {
 	if v == nil {
 		return cluster.ErrNoDocument
 	}
+	if to != "" { // else the shard's leader would be given back to whom it was of
+		if _, err := m.meta.Load().Do(ctx, cluster.PreferLeader{Shard: id, Node: cluster.NodeID(to)}); err != nil && !errors.Is(err, cluster.ErrRefused) {
+			return err
+		}
+	}
 	sh := m.node.shard(id)
 	if sh != nil && sh.group.CanRead() {
 		if to == "" {
@@ -112,4 +93,55 @@ func (m *member) Transfer(ctx context.Context, id uint32, to string) error {
 		return errors.New("only the shard's leader can choose who follows it")
 	}
 	return m.client.Transfer(ctx, at, id, cluster.NodeID(to))
+}
+
+// startForwarding has the sessions of a node that is no leader reach the one that is.
+func (srv *Server) startForwarding() error {
+	m := srv.node.member
+	if srv.node.clustered || m.endpoint == nil {
+		return nil
+	}
+	f := newForwarding(m.id.Node, srv.log)
+	f.leads = func() bool {
+		sh := srv.node.routing.Load().sole
+		return sh != nil && sh.group.CanRead()
+	}
+	f.leader = func() string {
+		v := m.view()
+		if v == nil || len(v.Document.Shards) == 0 {
+			return ""
+		}
+		leader, _ := m.leaderOf(v, v.Document.Shards[0].ID)
+		return string(leader)
+	}
+	f.dial = func(ctx context.Context, node string) (net.Conn, error) {
+		v := m.view()
+		if v == nil || v.Address(cluster.NodeID(node)) == "" {
+			return nil, fmt.Errorf("the address of node %.40s is not known", node)
+		}
+		return m.endpoint.Dial(ctx, v.Address(cluster.NodeID(node)), peer.Service{Kind: peer.Forward})
+	}
+	f.adopt = srv.net.Adopt
+	srv.forwarding = f
+	return srv.serveForwarded(m.endpoint.Serve(peer.Service{Kind: peer.Forward}))
+}
+
+// leaderLook is how often the server looks whether its one shard has another leader.
+const leaderLook = 50 * time.Millisecond
+
+// followTopology tells clients of changes of the map.
+func (srv *Server) followTopology(ctx context.Context) {
+	look := time.NewTicker(leaderLook)
+	defer look.Stop()
+	before := srv.topology.Map()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		after := srv.topology.Map()
+		srv.topologyChanged(before, after)
+		before = after
+	}
 }

@@ -49,7 +49,7 @@ func (s *session) enqueue(e *entry, args [][]byte) bool {
 	if row.Flags&command.NoMulti != 0 {
 		return s.reject(e, "ERR Command not allowed inside a transaction")
 	}
-	if e.server == nil {
+	if e.server == nil && !s.elsewhere() {
 		if why := s.queueable(e, args); why != "" {
 			return s.reject(e, why)
 		}
@@ -171,6 +171,23 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 	case s.server.node.pause.holds(&command.Command{Flags: m.flags}):
 		s.loop.endRead()
 		return s.postpone()
+	}
+	if m.data || s.up.watches() {
+		forward, wait := s.away()
+		if wait {
+			return false
+		}
+		if forward && !s.watchLost {
+			return s.forwardExec(e)
+		}
+	}
+	if s.watchLost {
+		s.loop.stats[e.id].calls++
+		s.discard()
+		w := s.writer()
+		w.NullArray()
+		s.served(e, w)
+		return true
 	}
 	ls, why := s.execShard()
 	if why != "" {

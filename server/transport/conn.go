@@ -22,6 +22,7 @@ type Conn struct {
 	remote  net.Addr
 	local   net.Addr
 	secure  bool
+	trusted bool
 
 	out  output
 	last time.Time
@@ -83,6 +84,9 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // Secure says whether the connection is a TLS one. Any goroutine may call it.
 func (c *Conn) Secure() bool { return c.secure }
+
+// Trusted says whether the peer proved who it is before the connection came here. Any goroutine may call it.
+func (c *Conn) Trusted() bool { return c.trusted }
 
 // Fd returns the socket's file descriptor for show, or -1 if the transport does not know it.
 func (c *Conn) Fd() int { return c.link.fd() }

@@ -49,8 +49,9 @@ type stream struct {
 	}
 }
 
-func startStream(s *Server, conn net.Conn) {
+func startStream(s *Server, conn net.Conn, trusted bool) {
 	c := s.newConn(conn.RemoteAddr(), conn.LocalAddr())
+	c.trusted = trusted
 	st := &stream{
 		c: c, server: s, conn: conn, sysfd: descriptor(conn),
 		more: make(chan struct{}, 1), gone: make(chan struct{}),
@@ -247,10 +248,11 @@ func (st *stream) close() {
 
 // streamListener accepts connections in a goroutine.
 type streamListener struct {
-	server *Server
-	ln     net.Listener
-	config *tls.Config // nil: not TLS
-	done   chan struct{}
+	server  *Server
+	ln      net.Listener
+	config  *tls.Config // nil: not TLS
+	trusted bool
+	done    chan struct{}
 }
 
 // ListenTLS listens for TLS connections. The server must have been started.
@@ -259,6 +261,28 @@ func (s *Server) ListenTLS(network, addr string, config *tls.Config) (net.Addr, 
 		return nil, errors.New("transport: TLS needs a configuration")
 	}
 	return s.addListener(func() (listener, net.Addr, error) { return s.openStreamListener(network, addr, config) })
+}
+
+// ServeTrusted takes connections from a listener whose peers have proved already who they are: Conn.Trusted says so. The
+// listener is closed with the server, which must have been started.
+func (s *Server) ServeTrusted(ln net.Listener) error {
+	_, err := s.addListener(func() (listener, net.Addr, error) {
+		sl := &streamListener{server: s, ln: ln, trusted: true, done: make(chan struct{})}
+		s.goFunc(sl.run)
+		return sl, ln.Addr(), nil
+	})
+	return err
+}
+
+// Adopt takes a connection whose peer is trusted, or closes it if the server is not running.
+func (s *Server) Adopt(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed || !s.mu.started {
+		_ = conn.Close() // nobody has used it yet
+		return
+	}
+	startStream(s, conn, true)
 }
 
 func (s *Server) openStreamListener(network, addr string, config *tls.Config) (listener, net.Addr, error) {
@@ -292,7 +316,7 @@ func (sl *streamListener) run() {
 		if sl.config != nil {
 			conn = tls.Server(conn, sl.config)
 		}
-		startStream(s, conn)
+		startStream(s, conn, sl.trusted)
 	}
 }
 

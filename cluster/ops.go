@@ -39,6 +39,7 @@ var ops = map[string]func() Op{
 	"set-born":               func() Op { return &SetBorn{} },
 	"set-leader":             func() Op { return &SetLeader{} },
 	"move-replica":           func() Op { return &MoveReplica{} },
+	"prefer-leader":          func() Op { return &PreferLeader{} },
 	"pause-move":             func() Op { return &PauseMove{} },
 	"resume-move":            func() Op { return &ResumeMove{} },
 	"cancel-move":            func() Op { return &CancelMove{} },
@@ -53,11 +54,12 @@ var ops = map[string]func() Op{
 	"end-migration":          func() Op { return &EndMigration{} },
 }
 
-// opNames finds the name of an Op's type.
+// opNames finds the name of an Op's type, be it a pointer or not.
 var opNames = func() map[reflect.Type]string {
 	names := map[reflect.Type]string{}
 	for name, empty := range ops {
 		names[reflect.TypeOf(empty())] = name
+		names[reflect.TypeOf(empty()).Elem()] = name
 	}
 	return names
 }()

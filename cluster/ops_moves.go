@@ -103,18 +103,46 @@ func (o CancelMove) Apply(d Document) (Document, error) {
 	return d, nil
 }
 
-// EndMove notes that a shard's group has come to what a move wants. The group's leader says so.
+// EndMove notes that a shard's group has come to what a move wants: to have a replica at To. The group's leader says so.
+// If the move has got another aim meanwhile, it goes on.
 type EndMove struct {
 	Move uint64 `json:"move"`
+	To   NodeID `json:"to,omitempty"`
 }
 
 // Apply implements Op.
 func (o EndMove) Apply(d Document) (Document, error) {
-	if d.Move(o.Move) == nil {
+	if m := d.Move(o.Move); m == nil || m.To != o.To {
 		return d, nil
 	}
 	d = d.Clone()
 	d.endMove(o.Move)
+	return d, nil
+}
+
+// PreferLeader has a voter of a shard lead it, until a Rebalance.
+type PreferLeader struct {
+	Shard uint32 `json:"shard"`
+	Node  NodeID `json:"node"`
+}
+
+// Apply implements Op.
+func (o PreferLeader) Apply(d Document) (Document, error) {
+	s := d.Shard(o.Shard)
+	if s == nil {
+		return d, refuse("there is no shard %d", o.Shard)
+	}
+	at := slices.Index(s.Replicas[:VotersOf(len(s.Replicas))], o.Node)
+	if at < 0 {
+		return d, refuse("node %.40s does not vote in shard %d", o.Node, o.Shard)
+	}
+	if n := d.Node(o.Node); n.State != NodeUp {
+		return d, refuse("node %s is %s", o.Node, n.State)
+	}
+	d = d.Clone()
+	s = d.Shard(o.Shard)
+	s.Replicas[0], s.Replicas[at] = s.Replicas[at], s.Replicas[0]
+	s.Pinned = true
 	return d, nil
 }
 

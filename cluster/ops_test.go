@@ -28,7 +28,7 @@ func settle(t testing.TB, d Document, silence Silence) Document {
 			return d
 		}
 		for _, m := range next.Moves {
-			next = must(t, next, EndMove{m.ID})
+			next = must(t, next, EndMove{m.ID, m.To})
 		}
 		d = next
 	}
@@ -73,6 +73,8 @@ func TestRefusals(t *testing.T) {
 		{d, MoveReplica{Shard: 1, From: here, To: id(2)}, "is draining"},
 		{d, MoveReplica{Shard: 1, From: id(4), To: id(4)}, "has no replica"},
 		{d, MoveReplica{Shard: 1, From: here, To: here}, "already"},
+		{d, PreferLeader{9, id(1)}, "no shard 9"},
+		{d, PreferLeader{1, id(4)}, "does not vote"},
 		{d, PauseMove{9}, "no move 9"},
 		{d, CancelMove{9}, "no move 9"},
 		{d, MigrateSlots{From: 1, To: 9, Slots: []Range{{10, 10}}}, "no shard 9"},

@@ -263,7 +263,7 @@ func (w *planning) leaders() {
 	for i := range w.d.Shards {
 		s := &w.d.Shards[i]
 		load[s.Replicas[0]]++
-		if s.Born && w.d.moving(s.ID) == nil {
+		if s.Born && w.d.moving(s.ID) == nil && !(s.Pinned && w.up(s.Replicas[0])) {
 			free = append(free, s)
 		}
 	}

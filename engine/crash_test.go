@@ -20,12 +20,14 @@ func lookup(name string) *command.Command { return command.Lookup([]byte(name)) 
 const (
 	crashRounds  = 2
 	crashEntries = 20
+	installedAt  = crashEntries + crashEntries/2 // where another replica's state is installed, in place of a checkpoint
 )
 
 // workload is a fixed run of entries and checkpoints, with the digest after each entry.
 type workload struct {
 	log     [][]byte
 	digests [][2]uint64 // after as many entries
+	source  *Engine     // has a checkpoint at installedAt
 
 	mu  sync.Mutex
 	now progress
@@ -41,13 +43,17 @@ func newWorkload(t *testing.T) *workload {
 	w := &workload{}
 	g := &generator{r: rand.New(rand.NewPCG(7, 7)), clock: 1_000_000, keys: 60}
 	e := openTest(t, vfs.NewMem())
-	defer e.close()
+	t.Cleanup(e.close)
+	w.source = e.Engine
 	w.digests = append(w.digests, digest(t, e.Engine))
 	for i := range crashRounds * crashEntries {
 		entry := w.entry(g, i)
 		w.log = append(w.log, slices.Clone(entry))
 		if err := e.Apply(uint64(i+1), 1, entry, nil); err != nil {
 			t.Fatal(err)
+		}
+		if e.index = uint64(i + 1); e.index == installedAt {
+			e.commit()
 		}
 		w.digests = append(w.digests, digest(t, e.Engine))
 	}
@@ -133,11 +139,17 @@ func (w *workload) round(e *Engine) (failed error) {
 		}
 		at = e.AppliedIndex()
 		w.set(0, at)
-		c, err := e.BeginCheckpoint()
-		if err != nil {
-			return errors.Join(failed, err)
+		commit := func() error {
+			c, err := e.BeginCheckpoint()
+			if err != nil {
+				return err
+			}
+			return c.Commit(at, 1, nil, 0)
 		}
-		if err = c.Commit(at, 1, nil, 0); err != nil {
+		if at == installedAt {
+			commit = func() error { return transfer(w.source, e) }
+		}
+		if err := commit(); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}

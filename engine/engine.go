@@ -270,7 +270,11 @@ func (e *Engine) do(c *upcoming, w reply.Writer) error {
 		commands = n
 	}
 	e.tx.Again(c.mode, c.db)
-	row.Do(&e.tx, c.args, w)
+	if r, ok := e.declare.refused(e.keys.Slots(), row, c.args); ok {
+		w.Error(r.String())
+	} else {
+		row.Do(&e.tx, c.args, w)
+	}
 	e.done.commands.Add(int64(commands))
 	return e.tx.Err()
 }

@@ -13,6 +13,7 @@ type Reader struct {
 	tx      keyspace.Tx
 	ahead   keyspace.Ahead
 	declare declared
+	refusal Refusal
 }
 
 // NewReader makes a reader.
@@ -48,12 +49,18 @@ const (
 	Cold
 	// Due: a key has to be deleted first because its time has come; the reply is not to be used.
 	Due
+	// NotOwned: the shard does not own the slot of one of the keys; nothing was written. Reader.Refusal says which.
+	NotOwned
 )
 
 // Do runs one read between Begin and End.
 func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer) (Outcome, error) {
 	r.tx.Again(keyspace.Reading, db)
 	row = row.Resolve(args)
+	var refused bool
+	if r.refusal, refused = r.declare.refused(r.engine.keys.Slots(), row, args); refused {
+		return NotOwned, nil
+	}
 	row.Do(&r.tx, args, w)
 	switch {
 	case r.tx.Err() != nil:
@@ -65,6 +72,9 @@ func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer)
 	}
 	return Answered, nil
 }
+
+// Refusal says why the read that was NotOwned was not run.
+func (r *Reader) Refusal() Refusal { return r.refusal }
 
 // Bulky says whether a read's keys hold a large collection: then the read may take long, and should not ride in an entry,
 // under the exclusive lock.
@@ -78,11 +88,24 @@ func (r *Reader) End() { r.engine.keys.RUnlock() }
 
 // Detached answers a read without holding the lock while it runs: one that may take long, or whose keys are cold. It
 // may wait for the disk, so it is not called on an event loop. due: a declared key has to be deleted first, nothing
-// was written to w.
+// was written to w. Where the shard does not own a key's slot, the reply is a Refusal's text.
 func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) (due bool, err error) {
 	var d declared
 	row = row.Resolve(args)
 	keys := d.add(nil, row, db, args)
 	all := row.Flags&command.LongRead != 0 && len(row.Keys) == 0
-	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { row.Do(tx, args, w) })
+	before := e.keys.Slots()
+	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) {
+		// The copies are of a moment since then: what is owned before and behind it, by the same table, was owned.
+		t := e.keys.Slots()
+		r, refused := d.refused(t, row, args)
+		if !refused && t != before {
+			r, refused = d.refused(before, row, args)
+		}
+		if refused {
+			w.Error(r.String())
+			return
+		}
+		row.Do(tx, args, w)
+	})
 }

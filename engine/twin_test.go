@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -235,7 +236,7 @@ func (g *generator) batch() (*Batch, []byte) {
 	return b, b.Seal(Header{Clock: g.clock, Seed: g.r.Uint64()})
 }
 
-// twins are two engines that get the same entries: one lives in peace.
+// twins are two engines that get the same entries: one lives in peace, and is checkpointed only for the other's sake.
 type twins struct {
 	t        *testing.T
 	g        *generator
@@ -381,8 +382,63 @@ func (w *twins) reload() string {
 	return "a reload"
 }
 
+// install lets the troubled twin miss some entries and puts the other's state in place of its own. What goes wrong leaves
+// its own, and then the log has what it missed.
+func (w *twins) install() string {
+	for range w.g.r.IntN(40) {
+		_, entry := w.g.batch()
+		w.log = append(w.log, slices.Clone(entry))
+		if err := w.plain.Apply(uint64(len(w.log)), 1, entry, nil); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.plain.index = uint64(len(w.log))
+	w.plain.commit()
+	before := w.troubled.AppliedIndex()
+	w.failing.Store(w.g.r.IntN(3) == 0)
+	err := transfer(w.plain.Engine, w.troubled.Engine)
+	if w.failing.Load() != (err != nil) {
+		w.t.Fatal(err)
+	}
+	if w.failing.Swap(false) {
+		if w.troubled.AppliedIndex() != before {
+			w.t.Fatalf("at %d after a failed install", w.troubled.AppliedIndex())
+		}
+		w.replay(w.troubled.Engine, uint64(len(w.log)))
+		return "a failed install"
+	}
+	if at, _, _, _, _ := w.troubled.Durable(); at != w.plain.index || w.troubled.AppliedIndex() != at {
+		w.t.Fatalf("installed at %d, want %d", at, w.plain.index)
+	}
+	return "an install"
+}
+
+// transfer installs what one engine's store holds upon another engine.
+func transfer(from, to *Engine) (err error) {
+	v, err := from.Store().View()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	r, err := to.Store().NewReplacement()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Abort()) }()
+	if err := v.Records(r.Add); err != nil {
+		return err
+	}
+	m, _ := v.Meta()
+	if err := r.Finish(m); err != nil {
+		return err
+	}
+	return to.Install(context.Background(), r)
+}
+
 func (w *twins) trouble() string {
-	switch w.g.r.IntN(10) {
+	switch w.g.r.IntN(11) {
+	case 10:
+		return w.install()
 	case 0, 1, 2:
 		return w.checkpoint()
 	case 3, 4:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -27,6 +28,8 @@ type fsm struct {
 	broken  bool   // an Apply failed: nothing more is applied
 
 	responses []any // all nil; one slice for all batches
+
+	configured atomic.Pointer[configured]
 }
 
 var (
@@ -62,8 +65,11 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		f.gate.arrived(own) // the next round is stored while this one is applied
 	}
 	for _, l := range logs {
-		if l.Type == raft.LogCommand {
+		switch l.Type {
+		case raft.LogCommand:
 			f.apply(l)
+		case raft.LogConfiguration:
+			f.configure(l)
 		}
 	}
 	if len(f.responses) < len(logs) {

@@ -20,6 +20,8 @@ type Group struct {
 	clock    *slewedClock
 	filter   filter
 	order    sync.Mutex // held while a batch is registered and passes the gate
+	sentry   *sentry
+	proof    *proof
 
 	// provenTerm is the term whose Barrier has been applied here; 0 before the first.
 	provenTerm atomic.Uint64
@@ -78,8 +80,12 @@ func Open(o Options) (*Group, error) {
 	if err := bootstrap(&o, config, store, snapshots); err != nil {
 		return nil, fmt.Errorf("shard %d: bootstrap: %w", o.Group, err)
 	}
-	g.raft, err = raft.NewRaft(config, g.fsm, store, loudStable{o.Stable, o.Fatal}, snapshots, o.Transport)
+	g.proof = newProof(g)
+	g.sentry = newSentry(o.Transport, g.proof)
+	stable := fencedStable{loudStable{o.Stable, o.Fatal}, &g.sentry.fence}
+	g.raft, err = raft.NewRaft(config, g.fsm, store, stable, snapshots, g.sentry)
 	if err != nil {
+		_ = g.sentry.close()
 		return nil, fmt.Errorf("shard %d: start Raft: %w", o.Group, err)
 	}
 	store.ahead.running.Store(true)
@@ -138,9 +144,15 @@ func (g *Group) close(ctx context.Context) error {
 	if drained != nil {
 		err = fmt.Errorf("shard %d: closed before Raft answered every proposal: %w", g.opts.Group, drained)
 	}
-	if e := g.raft.Shutdown().Error(); e != nil {
+	g.proof.close()
+	stopped := g.raft.Shutdown()
+	if e := g.sentry.close(); e != nil { // what Raft waits for from others ends
+		err = errors.Join(err, fmt.Errorf("shard %d: close the transport: %w", g.opts.Group, e))
+	}
+	if e := stopped.Error(); e != nil {
 		err = errors.Join(err, fmt.Errorf("shard %d: stop Raft: %w", g.opts.Group, e))
 	}
+	g.proof.wait()
 	close(g.stop)
 	g.answerAll(fmt.Errorf("%w: %w", ErrIndeterminate, ErrClosed))
 	if drained == nil {

@@ -7,10 +7,42 @@ import (
 )
 
 // CanRead says whether this node leads and a Barrier of its own term has been applied here: only then does the state
-// hold every entry that earlier leaders committed. That it still leads at this moment is not proven by it.
+// hold every entry that earlier leaders committed. That it still leads at this moment is not proven by it: see Prove.
 func (g *Group) CanRead() bool {
-	return g.raft.State() == raft.Leader && g.provenTerm.Load() == g.raft.CurrentTerm()
+	_, ok := g.serves()
+	return ok
 }
+
+// serves is CanRead, and the term.
+func (g *Group) serves() (term uint64, ok bool) {
+	term, ok = g.leads()
+	return term, ok && g.provenTerm.Load() == term
+}
+
+// leads returns the term in which this replica leads.
+func (g *Group) leads() (term uint64, ok bool) {
+	for {
+		term = g.raft.CurrentTerm()
+		if g.raft.State() != raft.Leader {
+			return 0, false
+		}
+		if g.raft.CurrentTerm() == term {
+			return term, true
+		}
+	}
+}
+
+// Uptime is the monotonic time that Proven and Prove go by.
+func (g *Group) Uptime() time.Duration { return g.opts.Uptime() }
+
+// Proven is up to which moment it is proven that this replica led: a read that arrived by then may be answered from its
+// state as it is now. It is negative if this replica does not serve. A replica that is a quorum by itself proves all.
+func (g *Group) Proven() time.Duration { return g.proof.proven() }
+
+// Prove calls done once: with nil as soon as Proven is at or behind after, and with ErrNotLeader, ErrUnproven after the
+// time-out Proof, ErrBusy or ErrClosed if that will not be. It may call it before it returns, and done must not wait. Those
+// who wait at the same time share the messages that it takes.
+func (g *Group) Prove(after time.Duration, done func(error)) { g.proof.prove(after, done) }
 
 // isSoleVoter says whether the latest configuration has this replica as its only voter.
 func (g *Group) isSoleVoter() bool {
@@ -31,15 +63,7 @@ func (g *Group) isSoleVoter() bool {
 // standAtOnce tells a sole voter's Raft that it is time to stand, so that a restart does not wait for a leader that can
 // only be itself. Should it fail, the heartbeat's time-out comes to the same.
 func (g *Group) standAtOnce() {
-	address := g.opts.Transport.LocalAddr()
-	header := raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersionMax,
-		ID:              []byte(g.opts.ID),
-		Addr:            g.opts.Transport.EncodePeer(g.opts.ID, address),
-	}
-	err := g.opts.Transport.TimeoutNow(g.opts.ID, address, &raft.TimeoutNowRequest{RPCHeader: header},
-		&raft.TimeoutNowResponse{})
-	if err != nil {
+	if err := g.sentry.stand(g.opts.ID); err != nil {
 		g.opts.Logger.Warn("the shard's only voter waits for its election time-out", "shard", g.opts.Group, "error", err)
 	}
 }
@@ -55,10 +79,12 @@ func (g *Group) watchLeadership(changes <-chan bool) {
 		case <-changes:
 			g.gate.open()
 			wakeUp(g.wakeReaper)
+			g.proof.leadershipMayHaveChanged()
 		case term := <-proofs:
 			proving = false
 			if term != 0 {
 				g.provenTerm.Store(term)
+				g.proof.settle()
 			} else {
 				again = time.After(proofPause)
 			}

@@ -23,6 +23,8 @@ type Timeouts struct {
 	Stuck time.Duration
 	// Proposal is from what age on a proposal is answered with ErrIndeterminate, whatever becomes of it.
 	Proposal time.Duration
+	// Proof is how long Prove waits for a quorum. A leader that has none gives up after its lease.
+	Proof time.Duration
 }
 
 // Options are what a group is opened with.
@@ -49,6 +51,9 @@ type Options struct {
 	// WallShift, if set, is how far the wall clock is ahead of Clock at a moment: it moves the wall clock without moving
 	// real time, which no time.Time can express.
 	WallShift func(time.Time) time.Duration
+	// Uptime is monotonic time since some moment, the same for all groups of a node. If left out, it is the time since
+	// the group was opened, by Clock.
+	Uptime func() time.Duration
 	// Random draws the entries' seeds. It is called by several goroutines.
 	Random func() uint64
 	// Fatal ends the process: this replica can no longer follow. If it returns, nothing more is applied.
@@ -73,15 +78,29 @@ type Options struct {
 // leadership that has not left the queue yet.
 const barrierSlots = 8
 
+// defaultHeartbeat, by which the other time-outs go, is what most of a failover takes: a follower waits once to twice as
+// long until it stands. Heartbeats go every tenth to fifth of it, past the disk, so four may be lost in a row or be held
+// up for 300 ms by a busy machine before a leader that is well is deposed. The library's second makes clients wait for
+// seconds.
+//
+// The lease is as long as it may be, the heartbeat's time-out. Reads do not go by it, they are proven; it only makes a
+// leader without a quorum give up. Were it shorter, a leader would give up for pauses that its followers do not notice.
+const defaultHeartbeat = 400 * time.Millisecond
+
 // EnsureDefaults fills in what was left out.
 func (o *Options) EnsureDefaults() {
-	orDefault(&o.Timeouts.Heartbeat, time.Second)
+	orDefault(&o.Timeouts.Heartbeat, defaultHeartbeat)
 	orDefault(&o.Timeouts.Election, o.Timeouts.Heartbeat)
-	orDefault(&o.Timeouts.Lease, o.Timeouts.Heartbeat/2)
+	orDefault(&o.Timeouts.Lease, o.Timeouts.Heartbeat)
 	orDefault(&o.Timeouts.Commit, 50*time.Millisecond)
 	orDefault(&o.Timeouts.Stuck, 100*time.Millisecond)
 	orDefault(&o.Timeouts.Proposal, 10*time.Second)
+	orDefault(&o.Timeouts.Proof, 5*o.Timeouts.Heartbeat)
 	orDefault(&o.MaxInFlight, 120)
+	if o.Uptime == nil && o.Clock != nil {
+		clock, start := o.Clock, o.Clock()
+		o.Uptime = func() time.Duration { return clock().Sub(start) }
+	}
 	if o.ReadAhead == 0 {
 		o.ReadAhead = 32 << 20
 	}
@@ -120,7 +139,7 @@ func (o *Options) Validate() error {
 	need(o.Random != nil, "no Random")
 	need(o.Fatal != nil, "no Fatal")
 	need(o.MaxInFlight > 0 && o.MaxInFlight <= 1000, "MaxInFlight is not within 1 … 1000")
-	need(o.Timeouts.Stuck > 0 && o.Timeouts.Proposal > 0, "a time-out is negative")
+	need(o.Timeouts.Stuck > 0 && o.Timeouts.Proposal > 0 && o.Timeouts.Proof > 0, "a time-out is negative")
 	if o.ID != "" {
 		if err := raft.ValidateConfig(o.raftConfig()); err != nil {
 			faults = append(faults, fmt.Errorf("raftfsm options: %w", err))

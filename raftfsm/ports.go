@@ -43,8 +43,8 @@ type Log interface {
 	Bytes() int64
 }
 
-// Transport carries the group's messages. What is sent to LocalAddr arrives at its own Consumer. Raft closes it at
-// shutdown if it has a Close method.
+// Transport carries the group's messages to other replicas. The group closes it if it has a method Close() error; what
+// is under way then must end with an error.
 type Transport interface {
 	raft.Transport
 	raft.WithPreVote

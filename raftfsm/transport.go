@@ -8,11 +8,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Loopback is the transport of a group that has one replica: it reaches itself and nobody else.
+// Loopback is the transport of a group that has one replica and never gets another: it reaches nobody.
 type Loopback struct {
 	address raft.ServerAddress
-	inbox   chan raft.RPC
-	closed  chan struct{}
 }
 
 var _ Transport = (*Loopback)(nil)
@@ -20,44 +18,21 @@ var _ Transport = (*Loopback)(nil)
 // ErrUnreachable is what a Loopback answers to messages for others.
 var ErrUnreachable = errors.New("the shard's transport reaches only this node")
 
-// NewLoopback returns a transport for one group. It belongs to the group it is opened with, which closes it.
+// NewLoopback returns a transport for one group.
 func NewLoopback(address raft.ServerAddress) *Loopback {
-	return &Loopback{address: address, inbox: make(chan raft.RPC), closed: make(chan struct{})}
+	return &Loopback{address: address}
 }
 
-// Consumer is where Raft takes its messages from.
-func (l *Loopback) Consumer() <-chan raft.RPC { return l.inbox }
+// Consumer never delivers anything.
+func (l *Loopback) Consumer() <-chan raft.RPC { return nil }
 
 // LocalAddr is the address that the group's configuration has for this replica.
 func (l *Loopback) LocalAddr() raft.ServerAddress { return l.address }
 
-// TimeoutNow delivers the message to the replica itself, and waits for its answer.
-func (l *Loopback) TimeoutNow(_ raft.ServerID, to raft.ServerAddress, request *raft.TimeoutNowRequest,
-	response *raft.TimeoutNowResponse) error {
-	if to != l.address {
-		return unreachable(to)
-	}
-	answer := make(chan raft.RPCResponse, 1)
-	select {
-	case l.inbox <- raft.RPC{Command: request, RespChan: answer}:
-	case <-l.closed:
-		return raft.ErrTransportShutdown
-	}
-	select {
-	case a := <-answer:
-		if r, ok := a.Response.(*raft.TimeoutNowResponse); ok {
-			*response = *r
-		}
-		return a.Error
-	case <-l.closed:
-		return raft.ErrTransportShutdown
-	}
-}
-
-// Close lets go whoever waits for an answer.
-func (l *Loopback) Close() error {
-	close(l.closed)
-	return nil
+// TimeoutNow fails.
+func (l *Loopback) TimeoutNow(_ raft.ServerID, to raft.ServerAddress, _ *raft.TimeoutNowRequest,
+	_ *raft.TimeoutNowResponse) error {
+	return unreachable(to)
 }
 
 // EncodePeer is the address as it is.

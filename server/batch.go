@@ -16,6 +16,7 @@ type batch struct {
 	proposal raftfsm.Proposal
 	commands engine.Batch
 	loop     *loop
+	of       *loopShard // whose entry it is to be
 	notes    []note
 	out      resp.Writer
 	err      error
@@ -47,7 +48,7 @@ func newBatch(l *loop) *batch {
 	b := &batch{loop: l}
 	b.commands.Replies = b
 	b.proposal = raftfsm.Proposal{Batch: &b.commands, Loop: uint32(l.id), Done: b.done}
-	b.complete = func() { l.completed(b) }
+	b.complete = func() { b.of.completed(b) }
 	return b
 }
 
@@ -87,6 +88,49 @@ func (b *batch) argsIfSlow(i int) [][]byte {
 	return b.commands.Args(i)
 }
 
+// handOut gives every session its reply.
+func (b *batch) handOut() {
+	l, start := b.loop, 0
+	for i := range b.notes {
+		n := &b.notes[i]
+		if b.err != nil {
+			var reply []byte
+			if !n.silent {
+				reply = errorReply(b.err)
+			}
+			if n.exec != nil {
+				n.exec.answered(l, reply, true)
+				continue
+			}
+			n.session.answered(reply)
+			continue
+		}
+		if n.failed {
+			l.stats[n.entry.id].failed++
+		}
+		if n.entry != l.server.expireEntry && n.exec == nil {
+			n.session.took(n.entry, b.argsIfSlow(i), n.took)
+		}
+		reply := b.out.Buf[start:n.end]
+		start = n.end
+		if n.exec != nil {
+			n.session.took(n.entry, nil, n.took) // its commands may be slow
+			n.exec.answered(l, reply, false)
+			continue
+		}
+		switch {
+		case n.entry == l.server.expireEntry:
+			l.server.node.expired.Add(integerReply(reply))
+		case n.entry.looksUp:
+			l.lookedUp(reply)
+		}
+		if n.silent {
+			reply = nil
+		}
+		n.session.answered(reply)
+	}
+}
+
 // unanswer forgets the replies so far: all calls will run again.
 func (b *batch) unanswer() {
 	b.out.Buf = b.out.Buf[:0]
@@ -110,7 +154,7 @@ func (b *batch) reset() {
 	b.commands.Reset(keepBytes)
 	clear(b.notes)
 	b.notes = b.notes[:0]
-	b.err = nil
+	b.err, b.of = nil, nil
 	if b.out.Buf = b.out.Buf[:0]; cap(b.out.Buf) > keepBytes {
 		b.out.Buf = nil
 	}

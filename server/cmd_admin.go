@@ -99,10 +99,7 @@ func timeCommand(_ *session, _ [][]byte, w *resp.Writer) {
 }
 
 func lastSave(s *session, _ [][]byte, w *resp.Writer) {
-	c := &s.server.node.checkpoints
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w.Int(c.mu.last.Unix())
+	w.Int(s.server.node.checkpointFigures().last.Unix())
 }
 
 const alreadySaving = "ERR Background save already in progress"
@@ -145,10 +142,10 @@ func bgRewriteAOF(s *session, _ [][]byte, w *resp.Writer) {
 		w.Simple("Background append only file rewriting started")
 		return
 	}
-	if n.checkpoints.scheduled.CompareAndSwap(false, true) {
+	if n.scheduled.CompareAndSwap(false, true) {
 		s.server.workers.run(func() {
 			_ = n.checkpoint() // the one under way
-			n.checkpoints.scheduled.Store(false)
+			n.scheduled.Store(false)
 			_ = n.checkpoint()
 		})
 	}

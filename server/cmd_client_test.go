@@ -134,7 +134,7 @@ func TestNoTouch(t *testing.T) {
 	t.Parallel()
 	ts := start(t)
 	c := ts.dial()
-	keys := ts.node.engine.Keys()
+	keys := ts.node.sole().engine.Keys()
 	idle := func() bool {
 		keys.SetRecencyClock(uint32(1 << 31)) // far away from now: what is touched is idle for 0 s no more
 		return c.do("OBJECT", "IDLETIME", "a") != ":0\r\n"

@@ -14,8 +14,8 @@ func TestConfigSetTakesEffect(t *testing.T) {
 	if ts.always.Load() {
 		t.Error("batches are still sealed as under always")
 	}
-	if front, _ := budgets(100 << 20); ts.node.engine.Keys().Stats().Budget != front {
-		t.Errorf("the front's budget is %d, want %d", ts.node.engine.Keys().Stats().Budget, front)
+	if front, _ := budgets(100 << 20); ts.node.sole().engine.Keys().Stats().Budget != front {
+		t.Errorf("the front's budget is %d, want %d", ts.node.sole().engine.Keys().Stats().Budget, front)
 	}
 	c.must("CONFIG SET maxmemory 200mb appendfsync nosuch", "-ERR CONFIG SET failed (possibly related to argument 'appendfsync') - "+
 		"argument(s) must be one of the following: everysec, always, no\r\n")

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -128,24 +129,24 @@ func debugLog(s *session, args [][]byte, w *resp.Writer) {
 
 func debugSetActiveExpire(s *session, args [][]byte, w *resp.Writer) {
 	n, err := strconv.Atoi(string(args[2]))
-	s.server.node.checkpoints.expireOff.Store(err != nil || n == 0)
+	s.server.node.expireOff.Store(err != nil || n == 0)
 	w.Simple(reply.OK)
 }
 
 // look runs a read of the keys that the command names from position 2 on, on a worker.
 func (s *session) look(args [][]byte, do command.Handler) {
-	n, db := s.server.node, s.db
+	sh, db := s.home().shard, s.db
 	row := &command.Command{Name: "DEBUG", Arity: -2, Flags: command.ReadOnly, Do: do,
 		Keys: []command.KeySpec{{First: 2, Last: -1, Step: 1, Use: command.RO}}}
 	s.slowly(args, func(args [][]byte, w *resp.Writer) {
 		// A key that is due is about to be deleted: it is looked at with the clock that stands still before that.
-		now := n.group.Now()
-		due, err := n.engine.Detached(row, db, args, now, n.random(), w)
+		now := sh.group.Now()
+		due, err := sh.engine.Detached(row, db, args, now, sh.node.random(), w)
 		if due && err == nil {
-			_, err = n.engine.Detached(row, db, args, 0, n.random(), w)
+			_, err = sh.engine.Detached(row, db, args, 0, sh.node.random(), w)
 		}
 		if err != nil {
-			n.fatal(fmt.Errorf("the data cannot be read: %w", err))
+			sh.node.fatal(fmt.Errorf("the data cannot be read: %w", err))
 			w.Error("ERR the data cannot be read")
 		}
 	})
@@ -174,10 +175,14 @@ func debugDigest(s *session, args [][]byte, _ *resp.Writer) {
 	n := s.server.node
 	s.slowly(args, func(_ [][]byte, w *resp.Writer) {
 		var d command.DataDigest
-		if err := n.engine.Keys().Each(func(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) error {
-			d.Add(tx, db, key, e)
-			return nil
-		}); err != nil {
+		var err error
+		n.each(func(sh *shard) {
+			err = errors.Join(err, sh.engine.Keys().Each(func(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) error {
+				d.Add(tx, db, key, e)
+				return nil
+			}))
+		})
+		if err != nil {
 			w.Error("ERR the data cannot be read: " + err.Error())
 			return
 		}
@@ -251,12 +256,13 @@ func debugPopulate(s *session, args [][]byte, w *resp.Writer) {
 	if len(args) > 3 {
 		prefix = args[3]
 	}
-	p := populate{server: s.server, db: s.db, prefix: append([]byte(nil), prefix...), count: numbers[0], size: numbers[1]}
+	p := populate{server: s.server, shard: s.home().shard, db: s.db, prefix: append([]byte(nil), prefix...), count: numbers[0], size: numbers[1]}
 	s.slowly(args, func(_ [][]byte, w *resp.Writer) { p.run(w) })
 }
 
 // populate writes many keys through the log, in pieces.
 type populate struct {
+	shard       *shard
 	server      *Server
 	db          int
 	prefix      []byte
@@ -265,18 +271,17 @@ type populate struct {
 
 // run proposes piece after piece and writes OK, or the first error.
 func (p *populate) run(w *resp.Writer) {
-	n := p.server.node
 	row := command.Lookup([]byte("LARDER.POPULATE"))
 	each := max(1, min(populateKeys, populateBytes/(p.size+int64(len(p.prefix))+1)))
 	for start := int64(0); start < p.count; start += each {
-		for n.holdWrites() && !p.server.workers.ending() {
+		for p.shard.holdWrites() && !p.server.workers.ending() {
 			time.Sleep(memoryLook)
 		}
 		if p.server.workers.ending() {
 			w.Error("ERR the server is shutting down")
 			return
 		}
-		if why := n.refuse(row); why != "" {
+		if why := p.shard.refuse(row); why != "" {
 			w.Error(why)
 			return
 		}
@@ -294,7 +299,7 @@ func (p *populate) piece(row *command.Command, start, count int64, w *resp.Write
 	b := &engine.Batch{Replies: answer}
 	b.AddWrite(row, p.db, [][]byte{[]byte(row.Name), number(count), p.prefix, number(p.size), number(start)})
 	done := make(chan error, 1)
-	p.server.node.group.Propose(&raftfsm.Proposal{Batch: b, Loop: backgroundLoop, Done: func(_ *raftfsm.Proposal, err error) { done <- err }})
+	p.shard.group.Propose(&raftfsm.Proposal{Batch: b, Loop: backgroundLoop, Done: func(_ *raftfsm.Proposal, err error) { done <- err }})
 	if err := <-done; err != nil {
 		w.Error(strings.TrimSuffix(string(errorReply(err)[1:]), "\r\n"))
 		return false

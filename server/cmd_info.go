@@ -51,7 +51,8 @@ type figures struct {
 	config *config.Values
 	now    time.Time
 	memory memoryFigures
-	raft   raftfsm.Stats
+	shards []shardFigures
+	raft   raftfsm.Stats // all shards' together
 	loops  loopTotals
 }
 
@@ -81,7 +82,8 @@ func (srv *Server) info(wanted []string) string {
 	if len(list) == 0 {
 		return ""
 	}
-	f := &figures{server: srv, config: srv.config.Load(), now: time.Now(), memory: srv.memory(), raft: srv.node.group.Stats(), loops: srv.loopTotals()}
+	f := &figures{server: srv, config: srv.config.Load(), now: time.Now(), memory: srv.memory(), shards: srv.node.shardFigures(), loops: srv.loopTotals()}
+	f.raft = sumStats(f.shards)
 	var b infoText
 	for i, s := range list {
 		if i > 0 {
@@ -220,7 +222,11 @@ func infoClients(f *figures, b *infoText) {
 	b.int("maxclients", f.config.MaxClients)
 	b.int("blocked_clients", 0)
 	b.int("tracking_clients", 0)
-	clients, keys := f.server.node.watches.figures()
+	clients, keys := 0, 0
+	for _, sh := range f.server.node.local() {
+		c, k := sh.watches.figures()
+		clients, keys = clients+c, keys+k
+	}
 	b.int("larder_watching_clients", int64(clients))
 	b.int("clients_in_timeout_table", 0)
 	b.int("larder_watched_keys", int64(keys))
@@ -259,7 +265,7 @@ func infoMemory(f *figures, b *infoText) {
 	b.int("active_defrag_running", 0)
 	b.int("lazyfree_pending_objects", m.keys.Doomed)
 	b.int("larder_front_budget", m.keys.Budget)
-	b.int("larder_front_data", f.server.node.engine.Keys().Used())
+	b.int("larder_front_data", m.data)
 	b.int("larder_front_resident", m.front)
 	b.int("larder_front_live", m.keys.Live)
 	b.int("larder_front_dirty", m.keys.DirtyBytes)
@@ -270,34 +276,35 @@ func infoMemory(f *figures, b *infoText) {
 
 func infoPersistence(f *figures, b *infoText) {
 	n := f.server.node
-	c := &n.checkpoints
-	c.mu.Lock()
-	running, last, took, begun, failed, count := c.mu.running > 0, c.mu.last, c.mu.lastTook, c.mu.lastBegun, c.mu.lastErr != nil, c.mu.count
-	c.mu.Unlock()
+	c := n.checkpointFigures()
 	current, lastTook := int64(-1), int64(-1)
-	if running {
-		current = seconds(f.now.Sub(begun))
+	if c.running {
+		current = seconds(f.now.Sub(c.begun))
 	}
-	if took > 0 {
-		lastTook = seconds(took)
+	if c.took > 0 {
+		lastTook = seconds(c.took)
+	}
+	held := false
+	for _, sh := range n.local() {
+		held = held || sh.holdWrites()
 	}
 	logs := n.aof.Stats()
 	b.int("loading", 0)
 	b.int("async_loading", 0)
 	b.int("rdb_changes_since_last_save", f.memory.keys.DirtyKeys)
-	b.flag("rdb_bgsave_in_progress", running)
-	b.int("rdb_last_save_time", last.Unix())
-	b.status("rdb_last_bgsave_status", !failed)
+	b.flag("rdb_bgsave_in_progress", c.running)
+	b.int("rdb_last_save_time", c.last.Unix())
+	b.status("rdb_last_bgsave_status", !c.failed)
 	b.int("rdb_last_bgsave_time_sec", lastTook)
 	b.int("rdb_current_bgsave_time_sec", current)
-	b.int("rdb_saves", count)
+	b.int("rdb_saves", c.count)
 	b.int("aof_enabled", 1)
 	b.int("aof_rewrite_in_progress", 0) // what shortens the log is the checkpoint, shown above
-	b.flag("aof_rewrite_scheduled", c.scheduled.Load())
+	b.flag("aof_rewrite_scheduled", n.scheduled.Load())
 	b.int("aof_last_rewrite_time_sec", lastTook)
 	b.int("aof_current_rewrite_time_sec", -1)
-	b.status("aof_last_bgrewrite_status", !failed)
-	b.int("aof_rewrites", count)
+	b.status("aof_last_bgrewrite_status", !c.failed)
+	b.int("aof_rewrites", c.count)
 	b.status("aof_last_write_status", logs.PrepareErr == nil)
 	b.int("aof_current_size", f.raft.LogBytes)
 	b.int("aof_base_size", 0)
@@ -306,8 +313,8 @@ func infoPersistence(f *figures, b *infoText) {
 	b.int("aof_pending_bio_fsync", 0)
 	b.int("aof_delayed_fsync", 0)
 	b.int("larder_checkpoint_index", int64(f.raft.Durable))
-	b.int("larder_checkpoint_last_msec", took.Milliseconds())
-	b.flag("larder_writes_held", n.holdWrites())
+	b.int("larder_checkpoint_last_msec", c.took.Milliseconds())
+	b.flag("larder_writes_held", held)
 	b.flag("larder_disk_full", n.diskFull.Load())
 }
 
@@ -324,7 +331,7 @@ func infoStats(f *figures, b *infoText) {
 	b.int("sync_partial_ok", 0)
 	b.int("sync_partial_err", 0)
 	b.int("expired_keys", srv.node.expired.Load())
-	b.int("evicted_keys", srv.node.eviction.evicted.Load())
+	b.int("evicted_keys", srv.node.evicted.Load())
 	b.int("evicted_clients", 0)
 	total, current := srv.node.exceededTime()
 	b.int("total_eviction_exceeded_time", total.Milliseconds())
@@ -399,7 +406,8 @@ func infoErrorStats(f *figures, b *infoText) {
 }
 
 func infoLarder(f *figures, b *infoText) {
-	logs, store := f.server.node.aof.Stats(), f.server.node.engine.Store().Metrics()
+	logs := f.server.node.aof.Stats()
+	store, restart := sumStores(f.shards)
 	b.text("raft_state", strings.ToLower(f.raft.State))
 	b.int("raft_term", int64(f.raft.Term))
 	b.int("raft_last_index", int64(f.raft.LastIndex))
@@ -427,9 +435,12 @@ func infoLarder(f *figures, b *infoText) {
 	b.int("front_dirty_keys", f.memory.keys.DirtyKeys)
 	b.int("front_dropped_bytes", f.memory.keys.Evicted)
 	b.flag("front_has_cold_keys", f.memory.keys.Cold)
-	commands, all := f.server.node.engine.ReplayCost()
-	b.int("restart_commands_msec", commands.Milliseconds())
-	b.int("restart_msec", all.Milliseconds())
+	b.int("restart_commands_msec", restart.commands.Milliseconds())
+	b.int("restart_msec", restart.all.Milliseconds())
+	b.int("shards", int64(len(f.shards)))
+	for i := range f.shards {
+		f.shards[i].write(b)
+	}
 }
 
 func infoKeyspace(f *figures, b *infoText) {

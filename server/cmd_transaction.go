@@ -59,7 +59,7 @@ func unwatch(s *session, _ [][]byte, w *resp.Writer) {
 // unwatch forgets the watched keys.
 func (s *session) unwatch() {
 	if s.watcher != nil {
-		s.server.node.watches.remove(s.watcher)
+		s.watcher.shard.watches.remove(s.watcher)
 		s.watcher = nil
 	}
 }
@@ -73,14 +73,14 @@ func watchKeys(s *session, args [][]byte, w *resp.Writer) {
 		w.Error("ERR WATCH inside MULTI is not allowed")
 		return
 	}
-	n := s.server.node
-	term := n.group.LeaderTerm()
+	sh := s.home().shard
+	term := sh.group.LeaderTerm()
 	if term == 0 {
 		w.Error(noLeader)
 		return
 	}
 	if s.watcher == nil {
-		s.watcher = &watcher{term: term}
+		s.watcher = &watcher{shard: sh, term: term}
 	}
 	of := s.watcher
 	if len(of.list)+len(args)-1 > maxWatched {
@@ -97,9 +97,9 @@ func watchKeys(s *session, args [][]byte, w *resp.Writer) {
 	for i, key := range args {
 		keys[i] = keyspace.Key{DB: s.db, Key: key}
 	}
-	now := n.group.Now()
+	now := sh.group.Now()
 	look := func(wait bool) (bool, error) {
-		return n.engine.Keys().States(keys, wait, func(states []keyspace.KeyState) { n.watches.add(of, keys, states, now) })
+		return sh.engine.Keys().States(keys, wait, func(states []keyspace.KeyState) { sh.watches.add(of, keys, states, now) })
 	}
 	done, err := look(false)
 	if err == nil && !done { // a key is cold

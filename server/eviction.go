@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/larder-db/larder/engine"
@@ -23,27 +22,18 @@ import (
 
 // evictionPolicy is what the configuration says, ready for use.
 type evictionPolicy struct {
-	whole      bool // overflow no
-	evicts     bool // some policy other than noeviction
-	rule       keyspace.EvictionRule
-	bound, low int64 // bytes of data in memory; a bound of 0: none
+	whole  bool // overflow no
+	evicts bool // some policy other than noeviction
+	rule   keyspace.EvictionRule
+	uses   front.LFU // how uses are counted, where that is what the rule goes by
+	budget int64     // bytes for all fronts; 0: no bound
 }
 
-// eviction is the state of the evictions.
-type eviction struct {
-	policy  atomic.Pointer[evictionPolicy]
-	wake    chan struct{}
-	release atomic.Pointer[func()] // has the loops propose what was held
-	held    atomic.Bool            // some loop waits for room
-	barren  atomic.Bool            // there is no key that the policy lets go
-	spent   atomic.Bool            // the same, as the disk's evictions found
-	evicted atomic.Int64           // keys
-
-	exceeded struct {
-		sync.Mutex
-		since time.Time // zero: data is within the bound
-		total time.Duration
-	}
+// exceeded is how long data has been beyond its bound.
+type exceeded struct {
+	sync.Mutex
+	since time.Time // zero: data is within the bound
+	total time.Duration
 }
 
 const (
@@ -69,73 +59,79 @@ var evictionRules = map[config.Policy]keyspace.EvictionRule{
 func (n *node) setEviction(v *config.Values) {
 	rule, evicts := evictionRules[v.MaxMemoryPolicy]
 	rule.Samples = v.MaxMemorySamples
-	p := &evictionPolicy{whole: !v.Overflow, evicts: evicts, rule: rule}
-	budget, _ := budgets(v.MaxMemory.Bytes)
-	if p.whole && budget > 0 {
-		p.bound, p.low = budget, budget-margin(budget)
+	p := &evictionPolicy{whole: !v.Overflow, evicts: evicts, rule: rule, uses: front.LFU{LogFactor: uint32(v.LFULogFactor), DecayMinutes: uint32(v.LFUDecayTime)}}
+	p.budget, _ = budgets(v.MaxMemory.Bytes)
+	n.policy.Store(p)
+	n.divide(n.local())
+	for _, sh := range n.local() {
+		sh.barren.Store(false)
+		sh.spent.Store(false)
 	}
-	keys := n.engine.Keys()
-	keys.SetBudget(budget)
-	keys.SetWhole(p.whole)
-	keys.CountUses(rule.Prefer == keyspace.LeastFrequent, front.LFU{LogFactor: uint32(v.LFULogFactor), DecayMinutes: uint32(v.LFUDecayTime)})
-	n.eviction.policy.Store(p)
-	n.eviction.barren.Store(false)
-	n.eviction.spent.Store(false)
 	n.wantEviction()
 }
 
 func (n *node) wantEviction() {
 	select {
-	case n.eviction.wake <- struct{}{}:
+	case n.wantRoom <- struct{}{}:
 	default:
 	}
 }
 
-// beyond says whether the data in memory is beyond a mark. Where some of it could not be loaded for want of room, it is
-// from the low mark on.
-func (n *node) beyond(p *evictionPolicy, mark int64) bool {
-	if p.bound == 0 {
+// beyond says whether the shard's data in memory is beyond a mark. Where some of it could not be loaded for want of room,
+// it is from the low mark on.
+func (sh *shard) beyond(m *marks, mark int64) bool {
+	if m.bound == 0 {
 		return false
 	}
-	keys := n.engine.Keys()
+	keys := sh.engine.Keys()
 	used := keys.Used()
-	return used > mark || used > p.low && !keys.AllWarm()
+	return used > mark || used > m.low && !keys.AllWarm()
+}
+
+// beyondBound says whether the shard's data in memory is beyond its bound.
+func (sh *shard) beyondBound() bool {
+	m := sh.marks.Load()
+	return sh.beyond(m, m.bound)
+}
+
+// beyondLow says the same of the low mark.
+func (sh *shard) beyondLow() bool {
+	m := sh.marks.Load()
+	return sh.beyond(m, m.low)
 }
 
 // outOfMemory says whether a write that needs room is to be refused: nothing can be evicted to make it.
-func (n *node) outOfMemory() bool {
-	p := n.eviction.policy.Load()
-	return n.beyond(p, p.bound) && (!p.evicts || n.eviction.barren.Load()) && !n.engine.Keys().Freeing()
+func (sh *shard) outOfMemory() bool {
+	return sh.beyondBound() && (!sh.node.policy.Load().evicts || sh.barren.Load()) && !sh.engine.Keys().Freeing()
 }
 
 // outOfDisk says the same of the disk. While keys are evicted it may be a little beyond its bound.
-func (n *node) outOfDisk() bool {
+func (sh *shard) outOfDisk() bool {
+	n := sh.node
 	if !n.diskFull.Load() {
 		return false
 	}
-	return !n.eviction.policy.Load().evicts || n.eviction.spent.Load() || n.diskBeyond.Load()
+	return !n.policy.Load().evicts || sh.spent.Load() || n.diskBeyond.Load()
 }
 
 // holdsForRoom says whether batches are to wait until evictions, or the freeing of what was flushed, have made room.
-func (n *node) holdsForRoom() bool {
-	p := n.eviction.policy.Load()
-	if !n.beyond(p, p.low) {
+func (sh *shard) holdsForRoom() bool {
+	n := sh.node
+	if !sh.beyondLow() {
 		return false
 	}
 	n.wantEviction()
-	if !n.beyond(p, p.bound) || !n.engine.Keys().Freeing() && (!p.evicts || n.eviction.barren.Load()) {
+	if !sh.beyondBound() || !sh.engine.Keys().Freeing() && (!n.policy.Load().evicts || sh.barren.Load()) {
 		return false
 	}
-	n.eviction.held.Store(true)
+	n.held.Store(true)
 	return true
 }
 
 // letGo has the loops propose what was held.
 func (n *node) letGo() {
-	if n.eviction.held.Swap(false) {
-		if release := n.eviction.release.Load(); release != nil {
-			(*release)()
-		}
+	if n.held.Swap(false) {
+		n.eachLoop((*loop).sealAll)
 	}
 }
 
@@ -143,53 +139,56 @@ func (n *node) letGo() {
 func (n *node) evictData(ctx context.Context) {
 	look := time.NewTicker(evictLook)
 	defer look.Stop()
-	victims := n.engine.Keys().NewVictims(n.random)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
-		case <-n.eviction.wake:
+		case <-n.wantRoom:
 		}
-		p := n.eviction.policy.Load()
-		n.noteExceeded(n.beyond(p, p.bound))
-		if p.evicts && n.beyond(p, p.low) {
-			if err := n.evictDown(ctx, p, victims); err != nil {
-				n.fatal(err)
-				return
+		p, beyond := n.policy.Load(), false
+		for _, sh := range n.local() {
+			beyond = beyond || sh.beyondBound()
+			if p.evicts && sh.beyondLow() {
+				sh.start(jobEvict, func(ctx context.Context) {
+					if err := sh.evictDown(ctx, p); err != nil {
+						n.fatal(err)
+					}
+					n.letGo()
+				})
 			}
-			n.noteExceeded(n.beyond(p, p.bound))
 		}
+		n.noteExceeded(beyond)
 		n.letGo()
 	}
 }
 
 // evictDown evicts until the data is a little below the low mark, or no key is found that may go.
-func (n *node) evictDown(ctx context.Context, p *evictionPolicy, victims *keyspace.Victims) error {
-	keys := n.engine.Keys()
-	goal := p.low - (p.bound-p.low)/4
-	for ctx.Err() == nil && n.group.CanRead() && !keys.Freeing() && n.eviction.policy.Load() == p {
-		want := keys.Used() - goal
-		if want <= 0 {
+func (sh *shard) evictDown(ctx context.Context, p *evictionPolicy) error {
+	keys := sh.engine.Keys()
+	for ctx.Err() == nil && sh.group.CanRead() && !keys.Freeing() && sh.node.policy.Load() == p {
+		m := sh.marks.Load()
+		want := keys.Used() - (m.low - (m.bound-m.low)/4)
+		if want <= 0 || m.bound == 0 {
 			break
 		}
-		list, barren, err := victims.Choose(p.rule, want, evictMost)
+		list, barren, err := sh.victims.Choose(p.rule, want, evictMost)
 		if err != nil {
 			return err
 		}
-		n.eviction.barren.Store(barren)
-		if len(list) == 0 || n.proposeEviction(ctx, p.rule.Timed, list) != nil {
+		sh.barren.Store(barren)
+		if len(list) == 0 || sh.proposeEviction(ctx, p.rule.Timed, list) != nil {
 			break
 		}
-		if !n.beyond(p, p.bound) {
-			n.letGo()
+		if !sh.beyondBound() {
+			sh.node.letGo()
 		}
 	}
 	return nil
 }
 
 // proposeEviction deletes keys by name through the log and waits until that is applied.
-func (n *node) proposeEviction(ctx context.Context, timed bool, keys []keyspace.Key) (err error) {
+func (sh *shard) proposeEviction(ctx context.Context, timed bool, keys []keyspace.Key) (err error) {
 	var removed expiryReplies
 	b := &engine.Batch{Replies: &removed}
 	args := map[int][][]byte{}
@@ -202,15 +201,15 @@ func (n *node) proposeEviction(ctx context.Context, timed bool, keys []keyspace.
 	for db, a := range args {
 		b.AddWrite(command.Lookup(a[0]), db, a)
 	}
-	err = n.proposeAndWait(ctx, b)
-	n.eviction.evicted.Add(removed.keys)
+	err = sh.proposeAndWait(ctx, b)
+	sh.node.evicted.Add(removed.keys)
 	return err
 }
 
 // proposeAndWait takes a batch of the background's own through the log.
-func (n *node) proposeAndWait(ctx context.Context, b *engine.Batch) error {
+func (sh *shard) proposeAndWait(ctx context.Context, b *engine.Batch) error {
 	done := make(chan error, 1)
-	n.group.Propose(&raftfsm.Proposal{Batch: b, Loop: backgroundLoop, Done: func(_ *raftfsm.Proposal, err error) { done <- err }})
+	sh.group.Propose(&raftfsm.Proposal{Batch: b, Loop: backgroundLoop, Done: func(_ *raftfsm.Proposal, err error) { done <- err }})
 	select {
 	case err := <-done:
 		return err
@@ -221,7 +220,7 @@ func (n *node) proposeAndWait(ctx context.Context, b *engine.Batch) error {
 
 // noteExceeded counts the time in which data is beyond its bound.
 func (n *node) noteExceeded(is bool) {
-	e := &n.eviction.exceeded
+	e := &n.exceeded
 	e.Lock()
 	defer e.Unlock()
 	switch {
@@ -235,7 +234,7 @@ func (n *node) noteExceeded(is bool) {
 
 // exceededTime is how long data has been beyond its bound, in all and without a break until now.
 func (n *node) exceededTime() (total, current time.Duration) {
-	e := &n.eviction.exceeded
+	e := &n.exceeded
 	e.Lock()
 	defer e.Unlock()
 	if !e.since.IsZero() {
@@ -246,8 +245,8 @@ func (n *node) exceededTime() (total, current time.Duration) {
 
 // resetEvictions has the figures begin anew.
 func (n *node) resetEvictions() {
-	n.eviction.evicted.Store(0)
-	e := &n.eviction.exceeded
+	n.evicted.Store(0)
+	e := &n.exceeded
 	e.Lock()
 	defer e.Unlock()
 	e.total = 0
@@ -262,27 +261,35 @@ const loadLook = 100 * time.Millisecond
 func (n *node) keepWhole(ctx context.Context) {
 	look := time.NewTicker(loadLook)
 	defer look.Stop()
-	keys := n.engine.Keys()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
 		}
-		for db := range keyspace.Databases {
-			for at := 0; ctx.Err() == nil && !keys.AllWarm(); {
-				p := n.eviction.policy.Load()
-				if !p.whole || n.beyond(p, p.low) {
-					break
-				}
-				next, more, err := keys.LoadSome(db, at, n.pace)
-				if err != nil {
-					n.fatal(err)
-					return
-				}
-				if at = next; !more {
-					break
-				}
+		for _, sh := range n.local() {
+			if n.policy.Load().whole && !sh.engine.Keys().AllWarm() {
+				sh.start(jobLoad, sh.loadWhole)
+			}
+		}
+	}
+}
+
+// loadWhole loads what is in the shard's store alone, as far as it fits.
+func (sh *shard) loadWhole(ctx context.Context) {
+	keys := sh.engine.Keys()
+	for db := range keyspace.Databases {
+		for at := 0; ctx.Err() == nil && !keys.AllWarm(); {
+			if !sh.node.policy.Load().whole || sh.beyondLow() {
+				break
+			}
+			next, more, err := keys.LoadSome(db, at, sh.node.pace)
+			if err != nil {
+				sh.node.fatal(err)
+				return
+			}
+			if at = next; !more {
+				break
 			}
 		}
 	}

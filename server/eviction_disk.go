@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/server/config"
 )
 
@@ -20,7 +19,13 @@ func diskLow(bound int64) int64 { return bound - bound/8 }
 // diskSlack is how far beyond maxdisk writes are taken while keys are evicted.
 func diskSlack(bound int64) int64 { return bound / 16 }
 
-func (n *node) diskUsage() int64 { return n.engine.Store().DiskUsage() + n.aof.Stats().Bytes }
+func (n *node) diskUsage() int64 { return n.storeUsage() + n.aof.Stats().Bytes }
+
+// storeUsage is the size of the shards' stores on disk.
+func (n *node) storeUsage() (total int64) {
+	n.each(func(sh *shard) { total += sh.engine.Store().DiskUsage() })
+	return total
+}
 
 // noteDisk compares the size on disk with its bound.
 func (n *node) noteDisk(v *config.Values) (full bool) {
@@ -35,47 +40,47 @@ func (n *node) noteDisk(v *config.Values) (full bool) {
 func (n *node) evictForDisk(ctx context.Context) {
 	look := time.NewTicker(diskLook)
 	defer look.Stop()
-	victims := n.engine.Keys().NewVictims(n.random)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
 		}
-		v, p := n.config.Load(), n.eviction.policy.Load()
-		if !n.noteDisk(v) || !p.evicts || !n.group.CanRead() {
+		v, p := n.config.Load(), n.policy.Load()
+		if !n.noteDisk(v) || !p.evicts {
 			continue
 		}
 		if n.checkpoint() != nil || !n.noteDisk(v) { // a failure is told where checkpoints are kept
 			continue
 		}
-		gone, err := n.evictShare(ctx, p, victims, v.MaxDisk)
-		if err == nil && gone > 0 && n.checkpoint() == nil {
-			err = n.engine.Store().Reclaim(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
-			n.fatal(err)
-			return
-		}
+		used := n.diskUsage()
+		share := float64(used-diskLow(v.MaxDisk)) / float64(n.storeUsage()+1)
+		n.each(func(sh *shard) {
+			if err := sh.evictShare(ctx, p, share); err != nil && ctx.Err() == nil && sh.ctx.Err() == nil {
+				n.fatal(err)
+			}
+		})
 		n.noteDisk(v)
 	}
 }
 
-// evictShare evicts the part of the keys that has to go and returns how many were chosen.
-func (n *node) evictShare(ctx context.Context, p *evictionPolicy, victims *keyspace.Victims, bound int64) (gone int64, err error) {
-	share := float64(n.diskUsage()-diskLow(bound)) / float64(n.engine.Store().DiskUsage()+1)
-	total := n.keyCount()
+// evictShare evicts the part of the keys that has to go and has the store give back what they took up.
+func (sh *shard) evictShare(ctx context.Context, p *evictionPolicy, share float64) error {
+	total, gone := sh.keyCount(), int64(0)
 	most := min(total, int64(float64(total)*share)+1)
-	for gone < most && ctx.Err() == nil && n.eviction.policy.Load() == p {
-		list, barren, err := victims.Choose(p.rule, 1<<62, int(min(most-gone, evictMost)))
+	for gone < most && ctx.Err() == nil && sh.ctx.Err() == nil && sh.group.CanRead() && sh.node.policy.Load() == p {
+		list, barren, err := sh.diskVictims.Choose(p.rule, 1<<62, int(min(most-gone, evictMost)))
 		if err != nil {
-			return gone, err
+			return err
 		}
-		n.eviction.spent.Store(barren && gone == 0)
-		if len(list) == 0 || n.proposeEviction(ctx, p.rule.Timed, list) != nil {
+		sh.spent.Store(barren && gone == 0)
+		if len(list) == 0 || sh.proposeEviction(ctx, p.rule.Timed, list) != nil {
 			break
 		}
 		gone += int64(len(list))
 	}
-	return gone, nil
+	if gone == 0 || sh.checkpoint() != nil {
+		return nil
+	}
+	return sh.engine.Store().Reclaim(ctx)
 }

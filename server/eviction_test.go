@@ -63,7 +63,7 @@ func (c *testClient) present(prefix string, from, to int) (n int) {
 
 // age moves the clock of uses on, which never goes back.
 func (ts *testServer) age(rounds uint32) {
-	ts.node.engine.Keys().SetRecencyClock(1<<31 + 20*rounds)
+	ts.node.sole().engine.Keys().SetRecencyClock(1<<31 + 20*rounds)
 }
 
 func policy(name string, more ...string) []string {
@@ -154,7 +154,7 @@ func TestAllKeysPolicies(t *testing.T) {
 			if got := c.do("DEBUG", "DIGEST"); got != digest {
 				t.Errorf("the digest was %q and is %q after a reload", digest, got)
 			}
-			eventually(t, "all is loaded again", func() bool { return ts.node.engine.Keys().AllWarm() })
+			eventually(t, "all is loaded again", func() bool { return ts.node.sole().engine.Keys().AllWarm() })
 			c.must("CONFIG RESETSTAT", "+OK\r\n")
 			if got := c.info("evicted_keys"); got != 0 {
 				t.Errorf("evicted_keys is %d after a reset", got)
@@ -245,7 +245,7 @@ func TestEvictionIsChosenAtRunTime(t *testing.T) {
 	c.must("GET k:0", bulk(strings.Repeat("v", fillValue)))
 	c.must("CONFIG SET maxmemory-policy allkeys-lru", "+OK\r\n")
 	eventually(t, "all that is left is in memory", func() bool {
-		return ts.node.engine.Keys().AllWarm() && c.info("current_eviction_exceeded_time") == 0
+		return ts.node.sole().engine.Keys().AllWarm() && c.info("current_eviction_exceeded_time") == 0
 	})
 	c.must("SET a b", "+OK\r\n")
 	left := c.present("k", 0, 12_000)

@@ -1,46 +1,43 @@
 package server
 
 import (
-	"sync/atomic"
-
 	"github.com/larder-db/larder/engine"
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/raftfsm"
 )
 
-// lane is where a loop's transactions with watched keys wait until nothing in flight can touch those. All of it but
-// waiting belongs to the loop's goroutine.
+// lane is where a loop's transactions on a shard's watched keys wait until nothing in flight can touch those. It belongs to
+// the loop's goroutine; others see in shard.waiting that there may be some.
 type lane struct {
-	queue   []*execution
-	again   bool        // something has changed since they were looked at
-	flying  bool        // a batch of the lane is in flight
-	waiting atomic.Bool // there may be some
+	queue  []*execution
+	again  bool // something has changed since they were looked at
+	flying bool // a batch of the lane is in flight
 }
 
 // triesAlone is after how many vain attempts everybody else has to wait for a transaction, so that others who go on trying to
 // write its keys cannot keep it waiting for ever.
 const triesAlone = 8
 
-func (a *lane) add(x *execution) {
-	a.queue = append(a.queue, x)
-	a.again = true
-	a.waiting.Store(true) // before it is looked at, so that nothing that lands meanwhile is missed
+func (ls *loopShard) wait(x *execution) {
+	ls.lane.queue = append(ls.lane.queue, x)
+	ls.lane.again = true
+	ls.shard.waiting[ls.loop.id].Store(true) // before it is looked at, so that nothing that lands meanwhile is missed
 }
 
 // wake has the lane looked at again at the end of the turn.
 func (a *lane) wake() { a.again = len(a.queue) > 0 }
 
 // sealLane proposes those of the lane's transactions that may go, as one batch, and ends those of which a key was touched.
-func (l *loop) sealLane() {
-	a := &l.lane
-	if !a.again || a.flying || l.server.node.holdWrites() {
+func (ls *loopShard) sealLane() {
+	a := &ls.lane
+	if !a.again || a.flying || ls.shard.holdWrites() {
 		return
 	}
 	a.again = false
-	b := l.spareBatch()
+	b := ls.loop.spareBatch(ls)
 	var ended []*execution
-	watches := l.server.node.watches
-	proposed := l.server.node.group.ProposeAdmitted(&b.proposal, func(admission *raftfsm.Admission) bool {
+	watches := ls.shard.watches
+	proposed := ls.shard.group.ProposeAdmitted(&b.proposal, func(admission *raftfsm.Admission) bool {
 		left := a.queue[:0]
 		for _, x := range a.queue {
 			switch {
@@ -60,7 +57,7 @@ func (l *loop) sealLane() {
 		a.queue = left
 		return len(b.notes) > 0
 	})
-	a.waiting.Store(len(a.queue) > 0)
+	ls.shard.waiting[ls.loop.id].Store(len(a.queue) > 0)
 	for _, x := range a.queue {
 		if x.tries >= triesAlone && !x.holds {
 			x.holds = true
@@ -70,7 +67,7 @@ func (l *loop) sealLane() {
 	goOn := make([]*session, 0, len(b.notes)+len(ended))
 	if proposed {
 		a.flying, b.lane = true, true
-		l.flight++
+		ls.flight++
 		for i := range b.notes {
 			x := b.notes[i].exec
 			x.leave()
@@ -78,20 +75,40 @@ func (l *loop) sealLane() {
 			goOn = append(goOn, x.session)
 		}
 	} else {
-		l.free = append(l.free, b)
+		ls.loop.free = append(ls.loop.free, b)
 	}
 	for _, x := range ended {
 		x.leave()
 		x.abort()
 		goOn = append(goOn, x.session)
 	}
-	if len(goOn) > 0 {
-		l.loop.Post(func() {
-			for _, s := range goOn {
-				s.goOn()
-			}
-		})
+	ls.loop.goOnLater(goOn)
+}
+
+// goOnLater has sessions go on in the next turn.
+func (l *loop) goOnLater(list []*session) {
+	if len(list) == 0 {
+		return
 	}
+	l.loop.Post(func() {
+		for _, s := range list {
+			s.goOn()
+		}
+	})
+}
+
+// emptyLane ends what waits in the lane of a shard that closes.
+func (ls *loopShard) emptyLane() {
+	queue := ls.lane.queue
+	ls.lane.queue = nil
+	ls.shard.waiting[ls.loop.id].Store(false)
+	goOn := make([]*session, 0, len(queue))
+	for _, x := range queue {
+		x.leave()
+		x.abort()
+		goOn = append(goOn, x.session)
+	}
+	ls.loop.goOnLater(goOn)
 }
 
 // admit adds x to the batch if none of its keys was touched, or can be by what is in flight.
@@ -110,13 +127,13 @@ func (x *execution) admit(admission *raftfsm.Admission, b *batch) bool {
 // leave ends the waiting of x.
 func (x *execution) leave() {
 	x.session.unwatch()
-	if x.holds && x.session.server.node.watches.holding.Add(-1) == 0 {
-		for _, l := range x.session.server.loops {
-			l.loop.Post(func() {
-				l.lane.wake()
-				l.seal()
-			})
-		}
+	if sh := x.watcher.shard; x.holds && sh.watches.holding.Add(-1) == 0 {
+		sh.node.eachLoop(func(l *loop) {
+			if ls := l.kept(sh); ls != nil {
+				ls.lane.wake()
+				ls.seal()
+			}
+		})
 	}
 }
 
@@ -132,11 +149,19 @@ func (x *execution) abort() {
 	s.served(x.entry, w)
 }
 
-// wakeLanes has all lanes looked at in which something waits.
-func (srv *Server) wakeLanes() {
-	for _, l := range srv.loops {
-		if l.lane.waiting.Load() {
-			l.loop.Post(l.lane.wake)
+// wakeLanes has all lanes looked at in which something of the shard's waits.
+func (sh *shard) wakeLanes() {
+	loops := sh.node.loops.Load()
+	if loops == nil {
+		return
+	}
+	for i, l := range *loops {
+		if sh.waiting[i].Load() {
+			l.loop.Post(func() {
+				if ls := l.kept(sh); ls != nil {
+					ls.lane.wake()
+				}
+			})
 		}
 	}
 }

@@ -31,10 +31,10 @@ func TestLongReadsDoNotRide(t *testing.T) {
 	onLoop(ts, func(s *session) {
 		lcs, get := s.server.table.find([]byte("lcs")), s.server.table.find([]byte("get"))
 		s.issued++ // a write that is not finished
-		if s.read(lcs, words("LCS", "a", "b")) || s.loop.open != nil {
+		if s.read(s.home(), lcs, words("LCS", "a", "b")) || s.home().open != nil {
 			t.Error("LCS rides behind a write")
 		}
-		if !s.read(get, words("GET", "a")) || s.loop.open == nil || len(s.loop.open.commands.Calls()) != 1 {
+		if !s.read(s.home(), get, words("GET", "a")) || s.home().open == nil || len(s.home().open.commands.Calls()) != 1 {
 			t.Error("GET does not ride behind a write")
 		}
 		s.finished++
@@ -42,10 +42,10 @@ func TestLongReadsDoNotRide(t *testing.T) {
 	c.want("$-1\r\n")
 	onLoop(ts, func(s *session) {
 		lcs := s.server.table.find([]byte("lcs"))
-		if s.readBehindExpiry(lcs, words("LCS", "a", "b")) {
+		if s.readBehindExpiry(s.home(), lcs, words("LCS", "a", "b")) {
 			t.Error("LCS rides behind the deletion of its keys")
 		}
-		if calls := s.loop.open.commands.Calls(); len(calls) != 1 || calls[0].Local {
+		if calls := s.home().open.commands.Calls(); len(calls) != 1 || calls[0].Local {
 			t.Errorf("the batch has %v", calls)
 		}
 	})

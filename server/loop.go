@@ -1,11 +1,8 @@
 package server
 
 import (
-	"errors"
 	"time"
 
-	"github.com/larder-db/larder/engine"
-	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/server/resp"
 	"github.com/larder-db/larder/server/transport"
 )
@@ -16,16 +13,11 @@ type loop struct {
 	loop   *transport.Loop
 	id     int
 
-	reader  *engine.Reader
-	reading bool // the shared lock is held, for a run of reads of one session
-	open    *batch
-	last    *batch // the one proposed last, while it is not done
+	shards  []*loopShard // by shard.place; nil: none yet
+	reading *loopShard   // whose shared lock is held, for a run of reads of one session; nil: none
 	free    []*batch
-	flight  int        // batches proposed and not done
-	stalled []*session // sessions that wait for room in a batch
-	run     []taken    // room for the commands that a session takes together
-	paused  []*session // sessions that wait for the end of a pause
-	lane    lane
+	run     []taken     // room for the commands that a session takes together
+	paused  []*session  // sessions that wait for the end of a pause
 	out     resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id
@@ -35,176 +27,85 @@ type loop struct {
 	nobody   *session // whose replies nobody waits for
 }
 
-// relaxedFlight is how many batches of a loop may be in flight when entries need not be synced before they are
-// acknowledged.
-const relaxedFlight = 4
-
-func (l *loop) allowed() int {
-	if l.server.always.Load() {
-		return 1
+// of is what the loop keeps for a shard that is open.
+func (l *loop) of(sh *shard) *loopShard {
+	if ls := l.kept(sh); ls != nil {
+		return ls
 	}
-	return relaxedFlight
+	return l.keep(sh)
 }
 
-// batch is the open batch, with room for one more call; nil if there is none now.
-func (l *loop) batch() *batch {
-	if l.open != nil && l.open.full() {
-		l.seal()
-		if l.open != nil {
-			return nil
+// kept is what the loop keeps for a shard already, or nil.
+func (l *loop) kept(sh *shard) *loopShard {
+	if sh.place < len(l.shards) {
+		if ls := l.shards[sh.place]; ls != nil && ls.shard == sh {
+			return ls
 		}
 	}
-	if l.open == nil && l.last != nil && !l.last.full() && l.server.node.group.Recall(&l.last.proposal) {
-		l.open, l.last = l.last, nil // it still waited for its turn: what comes now goes with it
-		l.flight--
-	}
-	if l.open == nil {
-		l.open = l.spareBatch()
-	}
-	return l.open
+	return nil
 }
 
-// spareBatch is an empty batch.
-func (l *loop) spareBatch() (b *batch) {
-	if n := len(l.free); n > 0 {
-		b, l.free = l.free[n-1], l.free[:n-1]
-		return b
+// keep begins to keep something for a shard.
+func (l *loop) keep(sh *shard) *loopShard {
+	for len(l.shards) <= sh.place {
+		l.shards = append(l.shards, nil)
 	}
-	return newBatch(l)
+	ls := &loopShard{loop: l, shard: sh, reader: sh.engine.NewReader()}
+	l.shards[sh.place] = ls
+	return ls
 }
 
-// seal proposes the open batch, if enough of the earlier ones are done.
-func (l *loop) seal() {
-	b := l.open
-	if b == nil || len(b.notes) == 0 || l.flight >= l.allowed() || l.server.node.holdWrites() || l.server.node.watches.holding.Load() > 0 {
-		return
+// drop forgets a shard that is about to close. What has not gone to the group is turned away; what has, the group answers.
+func (l *loop) drop(sh *shard) {
+	if ls := l.kept(sh); ls != nil {
+		l.shards[sh.place] = nil
+		ls.dropped()
 	}
-	if b.commands.Writes() == 0 {
-		if l.flight > 0 { // only reads that follow writes in flight: they wait for those, not for an entry
-			return
-		}
-		if l.answerReads(b) {
-			return
-		}
-	}
-	l.open, l.last = nil, b
-	l.flight++
-	l.server.node.group.Propose(&b.proposal)
-}
-
-// answerReads answers a batch of reads alone at once. It returns false if one of them needs an entry.
-func (l *loop) answerReads(b *batch) bool {
-	l.beginRead()
-	defer l.endRead()
-	l.reader.SetNoTouch(false)
-	for i, c := range b.commands.Calls() {
-		outcome, err := l.reader.Do(c.Row, c.DB, c.Args, b.Begin(i))
-		if err != nil || outcome != engine.Answered {
-			b.unanswer()
-			return false
-		}
-		b.End(i)
-	}
-	l.open = nil
-	l.flight++ // completed takes it back
-	l.loop.Post(b.complete)
-	return true
 }
 
 // turnEnd is called when every ready connection was read.
 func (l *loop) turnEnd() {
-	l.sealLane()
-	l.seal()
-}
-
-// completed takes a batch back, hands out its replies and lets waiting sessions go on.
-func (l *loop) completed(b *batch) {
-	l.flight--
-	if l.last == b {
-		l.last = nil
-	}
-	if b.lane {
-		b.lane, l.lane.flying = false, false
-		l.lane.wake()
-	}
-	start := 0
-	for i := range b.notes {
-		n := &b.notes[i]
-		if b.err != nil {
-			var reply []byte
-			if !n.silent {
-				reply = errorReply(b.err)
-			}
-			if n.exec != nil {
-				n.exec.answered(l, reply, true)
-				continue
-			}
-			n.session.answered(reply)
-			continue
+	for _, ls := range l.shards {
+		if ls != nil {
+			ls.sealLane()
+			ls.seal()
 		}
-		if n.failed {
-			l.stats[n.entry.id].failed++
-		}
-		if n.entry != l.server.expireEntry && n.exec == nil {
-			n.session.took(n.entry, b.argsIfSlow(i), n.took)
-		}
-		reply := b.out.Buf[start:n.end]
-		start = n.end
-		if n.exec != nil {
-			n.session.took(n.entry, nil, n.took) // its commands may be slow
-			n.exec.answered(l, reply, false)
-			continue
-		}
-		switch {
-		case n.entry == l.server.expireEntry:
-			l.server.node.expired.Add(integerReply(reply))
-		case n.entry.looksUp:
-			l.lookedUp(reply)
-		}
-		if n.silent {
-			reply = nil
-		}
-		n.session.answered(reply)
-	}
-	for i := range b.notes {
-		b.notes[i].session.goOn()
-	}
-	if !errors.Is(b.err, raftfsm.ErrIndeterminate) { // else Raft may still read the entry's bytes
-		b.reset()
-		l.free = append(l.free, b)
-	}
-	stalled := l.stalled
-	l.stalled = nil
-	for _, s := range stalled {
-		s.stalled = false
-		s.goOn()
 	}
 }
 
-// errorReply words what became of a batch that was not applied, or may not have been.
-func errorReply(err error) []byte {
-	switch {
-	case errors.Is(err, raftfsm.ErrIndeterminate):
-		return []byte("-INDETERMINATE the outcome of this command is not known: it may or may not have been applied\r\n")
-	case errors.Is(err, raftfsm.ErrNotLeader):
-		return []byte("-CLUSTERDOWN this node does not lead the shard\r\n")
-	case errors.Is(err, raftfsm.ErrClosed):
-		return []byte("-ERR the server is shutting down\r\n")
+// sealAll proposes what was held back.
+func (l *loop) sealAll() {
+	for _, ls := range l.shards {
+		if ls != nil {
+			ls.seal()
+		}
 	}
-	return []byte("-TRYAGAIN " + err.Error() + "\r\n")
 }
 
-func (l *loop) beginRead() {
-	if !l.reading {
-		l.reading = true
-		l.reader.Begin(l.server.node.group.Now(), l.server.node.random())
-		l.lapped = reading()
+func (l *loop) beginRead(ls *loopShard) {
+	if l.reading == ls {
+		return
 	}
+	l.endRead()
+	l.reading = ls
+	ls.reader.Begin(ls.shard.group.Now(), l.server.node.random())
+	l.lapped = reading()
 }
 
 func (l *loop) endRead() {
-	if l.reading {
-		l.reading = false
-		l.reader.End()
+	if l.reading != nil {
+		l.reading.reader.End()
+		l.reading = nil
 	}
+}
+
+// spareBatch is an empty batch for a shard.
+func (l *loop) spareBatch(ls *loopShard) (b *batch) {
+	if n := len(l.free); n > 0 {
+		b, l.free = l.free[n-1], l.free[:n-1]
+	} else {
+		b = newBatch(l)
+	}
+	b.of = ls
+	return b
 }

@@ -24,13 +24,20 @@ type memoryFigures struct {
 	peak    int64 // the most that used was when somebody looked
 	rss     int64 // the whole process
 	dataset int64 // keys and values in the front
+	data    int64 // the same with what is lost between them, without what the next checkpoint gives back
 	total   int64 // live keys
 }
 
 // memory takes the figures. It may wait a little for locks.
 func (srv *Server) memory() memoryFigures {
 	n := srv.node
-	m := memoryFigures{keys: n.engine.Keys().Stats(), cache: n.engine.Store().Metrics().CacheBytes}
+	m := memoryFigures{}
+	n.each(func(sh *shard) {
+		keys := sh.engine.Keys()
+		m.keys = addStats(m.keys, keys.Stats())
+		m.data += keys.Used()
+		m.cache = sh.engine.Store().Metrics().CacheBytes // one for all
+	})
 	samples := []metrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"},
 		{Name: "/memory/classes/total:bytes"},

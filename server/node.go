@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,20 +20,18 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/larder-db/larder/aof"
-	"github.com/larder-db/larder/engine"
-	"github.com/larder-db/larder/engine/command"
-	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/server/config"
 )
 
-// node is what this process keeps on disk: the log, the stable store, and its shard.
+// node is what this process keeps on disk: the log, the stable store, and its shards, which open and close while it
+// runs (shard.go). What all shards share is here.
 //
-//	dir/LOCK      held while the process runs
-//	dir/log/      the log of all shards
-//	dir/raft.db   terms and votes of all shards
-//	dir/shard-1/  the store of shard 1
+//	dir/LOCK       held while the process runs
+//	dir/log/       the log of all shards
+//	dir/raft.db    terms and votes of all shards
+//	dir/shard-<n>/ the store of shard n
 type node struct {
 	config *config.Config
 	log    *slog.Logger
@@ -39,27 +39,33 @@ type node struct {
 
 	lock    io.Closer
 	aof     *aof.Log
-	shard   *aof.ShardLog
 	stable  *raftfsm.StableFile
 	cache   *store.Cache
-	engine  *engine.Engine
-	group   *raftfsm.Group
-	watches *watches
+	drawn   uint64 // at each start of the process anew, the same for all its groups
+	threads int    // event loops
+	loops   atomic.Pointer[[]*loop]
+	shards  atomic.Pointer[[]*shard] // those that are open, by number; the list is replaced, never changed
+	opening sync.Mutex               // held while a shard opens or closes
 
 	stop   context.CancelFunc
 	joined sync.WaitGroup
 
-	checkpoints checkpoints
-	rested      atomic.Int64 // when background work rested last, Unix nanoseconds
-	hurry       atomic.Bool  // it may not rest: memory is short, or compactions are behind
-	hold        atomic.Bool  // writes wait for room in memory
-	diskFull    atomic.Bool  // maxdisk is reached
-	diskBeyond  atomic.Bool  // and exceeded by more than evictions may take
-	eviction    eviction
-	expired     atomic.Int64 // keys that were removed because their time had come
-	latency     latencyMonitor
-	wall        wallClock
-	pause       pause
+	policy     atomic.Pointer[evictionPolicy]
+	wantLook   chan struct{} // has keepCheckpoints look at once
+	wantRoom   chan struct{} // has evictData look at once
+	scheduled  atomic.Bool   // BGREWRITEAOF waits for the checkpoint under way
+	expireOff  atomic.Bool   // DEBUG SET-ACTIVE-EXPIRE 0
+	rested     atomic.Int64  // when background work rested last, Unix nanoseconds
+	hurry      atomic.Bool   // it may not rest: memory is short, or compactions are behind
+	held       atomic.Bool   // some loop waits for room
+	diskFull   atomic.Bool   // maxdisk is reached
+	diskBeyond atomic.Bool   // and exceeded by more than evictions may take
+	expired    atomic.Int64  // keys that were removed because their time had come
+	evicted    atomic.Int64  // keys
+	exceeded   exceeded
+	latency    latencyMonitor
+	wall       wallClock
+	pause      pause
 }
 
 const (
@@ -79,83 +85,31 @@ func logPolicy(f config.Fsync) aof.SyncPolicy {
 	return aof.Always
 }
 
-// budgets divide maxmemory between the front and the store's block cache.
-func budgets(maxmemory int64) (front, cache int64) {
-	if maxmemory == 0 {
-		return 0, 64 << 20
-	}
-	cache = min(max(maxmemory/16, 4<<20), 128<<20)
-	return max(maxmemory-maxmemory/8-cache, 8<<20), cache
-}
-
 // openNode opens everything and waits until the shard can be read and written.
 func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal func(error)) (_ *node, err error) {
-	v, begun := c.Load(), time.Now()
-	n := &node{config: c, log: log, fatal: fatal}
-	n.eviction.wake = make(chan struct{}, 1)
+	n := &node{config: c, log: log, fatal: fatal, threads: eventLoops(c.Load()), drawn: rand.Uint64(), wantLook: make(chan struct{}, 1), wantRoom: make(chan struct{}, 1)}
+	n.shards.Store(&[]*shard{})
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.closeFiles())
+			err = errors.Join(err, n.close(ctx, false))
 		}
 	}()
-	if err := os.MkdirAll(v.Dir, 0o750); err != nil {
-		return nil, fmt.Errorf("the data folder cannot be made: %w", err)
-	}
-	if n.lock, err = vfs.Default.Lock(filepath.Join(v.Dir, "LOCK")); err != nil {
-		return nil, fmt.Errorf("the data folder %s is in use by another server, or cannot be written: %w", v.Dir, err)
-	}
-	n.aof, err = aof.Open(aof.Options{Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: log, Fatal: fatal,
-		Synced: func(took time.Duration) { n.delayed(eventSync, took) }})
-	if err != nil {
+	if err := n.openFiles(); err != nil {
 		return nil, err
 	}
-	n.shard = n.aof.Shard(shardID)
-	if n.stable, err = raftfsm.OpenStable(filepath.Join(v.Dir, "raft.db")); err != nil {
-		return nil, err
-	}
-	front, cache := budgets(v.MaxMemory.Bytes)
-	n.cache = store.NewCache(cache)
-	n.engine, err = engine.Open(engine.Options{
-		Store:  store.Options{Dir: filepath.Join(v.Dir, "shard-1"), Cache: n.cache, Logger: log, Fatal: fatal, HoldCompactions: true, Yield: n.pace},
-		Random: rand.Uint64,
-		Budget: front,
-		Logger: log,
-		Pace:   n.pace,
+	n.setEviction(c.Load())
+	sh, err := n.openShard(shardOptions{
+		id: shardID, self: serverID,
+		bootstrap: []raft.Server{{ID: serverID, Address: serverAddr}},
+		transport: raftfsm.NewLoopback(serverAddr),
 	})
 	if err != nil {
 		return nil, err
 	}
-	n.engine.Keys().SetRecencyClock(uint32(time.Now().Unix()))
-	n.setEviction(v)
-	n.watches = &watches{keys: n.engine.Keys()}
-	checkpoint := n.engine.AppliedIndex()
-	n.group, err = raftfsm.Open(raftfsm.Options{
-		ID: serverID, Group: shardID, Node: rand.Uint64(),
-		Bootstrap: []raft.Server{{ID: serverID, Address: serverAddr}},
-		Engine:    shardEngine{n.engine},
-		Log:       n.shard,
-		Stable:    n.stable.Group(shardID),
-		Transport: raftfsm.NewLoopback(serverAddr),
-		Sync:      n.aof.Sync,
-		Clock:     time.Now,
-		WallShift: n.wall.offset,
-		Random:    rand.Uint64,
-		Fatal:     fatal,
-		OnLanded:  func() { n.watches.wake() },
-		Logger:    log,
-	})
-	if err != nil {
+	if err := sh.waitReady(ctx); err != nil {
 		return nil, err
 	}
-	n.watches.group = n.group
-	if err := n.group.WaitReady(ctx); err != nil {
-		return nil, fmt.Errorf("the shard did not become ready: %w", err)
-	}
-	log.Info("the data is recovered", "checkpoint_index", checkpoint, "entries_replayed", n.engine.AppliedIndex()-checkpoint,
-		"keys", n.keyCount(), "took", time.Since(begun).Round(time.Millisecond))
-	n.engine.Store().AllowCompactions()
 	debug.FreeOSMemory() // what the replay has left behind
-	n.checkpoints.init(time.Now())
 	background, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.joined.Go(func() { n.keepCheckpoints(background) })
@@ -167,41 +121,91 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	return n, nil
 }
 
-// shardEngine gives the engine the shape that raftfsm asks for.
-type shardEngine struct{ *engine.Engine }
-
-func (e shardEngine) BeginCheckpoint() (raftfsm.Checkpoint, error) { return e.Engine.BeginCheckpoint() }
-
-// keyCount is how many keys there are in all data bases.
-func (n *node) keyCount() (total int64) {
-	for _, keys := range n.engine.Keys().Stats().Keys {
-		total += keys
+// openFiles opens what all shards share.
+func (n *node) openFiles() (err error) {
+	v := n.config.Load()
+	if err := os.MkdirAll(v.Dir, 0o750); err != nil {
+		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
-	return total
+	if n.lock, err = vfs.Default.Lock(filepath.Join(v.Dir, "LOCK")); err != nil {
+		return fmt.Errorf("the data folder %s is in use by another server, or cannot be written: %w", v.Dir, err)
+	}
+	n.aof, err = aof.Open(aof.Options{Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: n.log, Fatal: n.fatal,
+		Synced: func(took time.Duration) { n.delayed(eventSync, took) }})
+	if err != nil {
+		return err
+	}
+	if n.stable, err = raftfsm.OpenStable(filepath.Join(v.Dir, "raft.db")); err != nil {
+		return err
+	}
+	_, cache := budgets(v.MaxMemory.Bytes)
+	n.cache = store.NewCache(cache)
+	return nil
+}
+
+// local lists the shards that are open here, by number.
+func (n *node) local() []*shard { return *n.shards.Load() }
+
+// each calls visit for every shard that is open, which does not close meanwhile.
+func (n *node) each(visit func(sh *shard)) {
+	for _, sh := range n.local() {
+		if sh.use() {
+			visit(sh)
+			sh.unuse()
+		}
+	}
+}
+
+// sole is the node's only shard, or nil.
+func (n *node) sole() *shard {
+	if local := n.local(); len(local) == 1 {
+		return local[0]
+	}
+	return nil
+}
+
+// list replaces the list of open shards by what change makes of a copy.
+func (n *node) list(change func(list []*shard) []*shard) {
+	list := change(slices.Clone(n.local()))
+	slices.SortFunc(list, func(a, b *shard) int { return cmp.Compare(a.id, b.id) })
+	n.shards.Store(&list)
+}
+
+// freePlace is the least place in the loops' lists that no open shard has.
+func (n *node) freePlace() int {
+	place := 0
+	for slices.ContainsFunc(n.local(), func(sh *shard) bool { return sh.place == place }) {
+		place++
+	}
+	return place
+}
+
+// eachLoop has do run on every event loop. It returns false if there is none that still runs.
+func (n *node) eachLoop(do func(l *loop)) {
+	if loops := n.loops.Load(); loops != nil {
+		for _, l := range *loops {
+			l.loop.Post(func() { do(l) })
+		}
+	}
 }
 
 func (n *node) random() uint64 { return rand.Uint64() }
 
-// close stops the background and the shard. With save set, a checkpoint is taken first, so that the next start has
-// nothing to replay.
-func (n *node) close(ctx context.Context, save bool) error {
-	var err error
+// close stops the background and the shards. With save set, a checkpoint of each is taken first, so that the next start
+// has nothing to replay.
+func (n *node) close(ctx context.Context, save bool) (err error) {
 	if n.stop != nil {
 		n.stop()
+		for _, sh := range n.local() {
+			sh.stop()
+		}
 		n.joined.Wait()
 	}
-	if n.group != nil {
-		if save {
-			err = n.checkpoint()
-		}
-		err = errors.Join(err, n.group.Close(ctx))
+	if save {
+		err = n.checkpoint()
 	}
-	return errors.Join(err, n.closeFiles())
-}
-
-func (n *node) closeFiles() (err error) {
-	if n.engine != nil {
-		err = n.engine.Close()
+	for _, sh := range n.local() {
+		err = errors.Join(err, n.closeShard(ctx, sh))
 	}
 	if n.cache != nil {
 		n.cache.Close()
@@ -218,55 +222,8 @@ func (n *node) closeFiles() (err error) {
 	return err
 }
 
-// holdWrites says that batches should not be proposed now: memory is so short that writers have to wait until a
-// checkpoint makes entries droppable, or evictions have made room.
-func (n *node) holdWrites() bool {
-	if n.hold.Load() {
-		n.eviction.held.Store(true)
-		return true
-	}
-	return n.holdsForRoom()
-}
-
-// misconf is Redis's answer to writes while snapshots fail.
-const misconf = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
-
-// refuse says why a write cannot be taken now, or "".
-func (n *node) refuse(row *command.Command) string {
-	if row.Flags&command.DenyOOM != 0 && (n.outOfMemory() || n.outOfDisk()) {
-		return "OOM command not allowed when used memory > 'maxmemory'."
-	}
-	if n.checkpoints.failing.Load() && n.config.Load().StopWritesOnBgsaveError {
-		return misconf
-	}
-	return ""
-}
-
-// reload drops the front and rebuilds it from store and log. It waits for checkpoints and long reads under way. An
-// error means that the state is gone.
-func (n *node) reload() error {
-	for {
-		err := n.engine.Reload(n.replay)
-		if !errors.Is(err, keyspace.ErrCheckpointing) && !errors.Is(err, keyspace.ErrViewed) {
-			n.watches.touchAll()
-			return err
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-func (n *node) replay(from, to uint64, apply func(index, term uint64, entry []byte) error) error {
-	var l raft.Log
-	for i := from + 1; i <= to; i++ {
-		if err := n.shard.GetLog(i, &l); err != nil {
-			return err
-		}
-		if l.Type != raft.LogCommand {
-			continue
-		}
-		if err := apply(l.Index, l.Term, l.Data); err != nil {
-			return err
-		}
-	}
-	return nil
+// reload drops the fronts and rebuilds them from store and log; see shard.reload.
+func (n *node) reload() (err error) {
+	n.each(func(sh *shard) { err = errors.Join(err, sh.reload()) })
+	return err
 }

@@ -2,13 +2,16 @@
 // connections and the server itself, and the node that holds the data.
 //
 //	server.go    starts and stops everything
-//	loop.go      what is kept per event loop: the open batch, the reader
+//	loop.go      what is kept per event loop
+//	loopshard.go what an event loop keeps for one shard: the open batch, the reader
 //	session.go   one client: from bytes to commands to replies, in order
 //	transaction.go, lane.go, watch.go   MULTI, EXEC and WATCH
 //	batch.go     what becomes one log entry
 //	table.go     commands by name
-//	node.go      the data folder: log, stable store, shard
-//	upkeep.go    checkpoints, memory and expiry in the background
+//	node.go      the data folder: log, stable store, and what all shards share
+//	shard.go     one shard: it opens and closes while the server runs
+//	upkeep.go, checkpoints.go, eviction.go   what the background does for shards
+//	budget.go    how maxmemory is divided
 //	timing.go    how long commands take, for INFO, slowlog.go and latency.go
 //	pause.go     CLIENT PAUSE
 //	cmd_*.go     the server's own commands, by family
@@ -120,7 +123,6 @@ func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, 
 	if srv.node, err = openNode(ctx, c, log, srv.fatal); err != nil {
 		return nil, err
 	}
-	srv.node.watches.wake = srv.wakeLanes
 	if err := srv.listen(v); err != nil {
 		closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -200,14 +202,18 @@ func (srv *Server) reloadTLS(_, new *config.Values) error {
 	return nil
 }
 
-func (srv *Server) listen(v *config.Values) error {
-	loops := v.IOThreads
-	if loops == 0 {
-		loops = runtime.GOMAXPROCS(0)
+// eventLoops is how many event loops there are.
+func eventLoops(v *config.Values) int {
+	if v.IOThreads == 0 {
+		return runtime.GOMAXPROCS(0)
 	}
+	return v.IOThreads
+}
+
+func (srv *Server) listen(v *config.Values) error {
 	var err error
 	srv.net, err = transport.New(transport.Options{
-		Loops:         loops,
+		Loops:         srv.node.threads,
 		NewHandler:    func(c *transport.Conn) transport.Handler { return srv.newSession(c) },
 		Accept:        srv.accept,
 		OnTurnEnd:     func(l *transport.Loop) { srv.loops[l.ID()].turnEnd() },
@@ -221,15 +227,13 @@ func (srv *Server) listen(v *config.Values) error {
 	for i, tl := range srv.net.Loops() {
 		srv.loops = append(srv.loops, &loop{
 			server: srv, loop: tl, id: i,
-			reader:   srv.node.engine.NewReader(),
 			run:      make([]taken, 0, keyspace.Window),
 			stats:    make([]commandStat, len(srv.table.names)),
 			sessions: map[uint64]*session{},
 			nobody:   &session{server: srv, closed: true},
 		})
 	}
-	release := srv.sealAll
-	srv.node.eviction.release.Store(&release)
+	srv.node.loops.Store(&srv.loops)
 	srv.net.Start()
 	if v.Port != 0 {
 		if err := srv.listenTCP(v.Bind, v.Port, srv.net.Listen); err != nil {
@@ -324,17 +328,14 @@ func addrOf(a net.Addr) string {
 	return a.String()
 }
 
-// sealAll has every loop propose what was held back.
-func (srv *Server) sealAll() {
-	for _, l := range srv.loops {
-		l.loop.Post(l.seal)
-	}
-}
-
 // tick is called on each loop about every 100 ms.
 func (l *loop) tick() {
-	l.lane.wake()
-	l.seal() // what was held back while memory was short
+	for _, ls := range l.shards {
+		if ls != nil {
+			ls.lane.wake()
+			ls.seal() // what was held back while memory was short
+		}
+	}
 	l.figures.rate.sample(l.loop.Now(), l.calls())
 	v := l.server.config.Load()
 	timeout, output := v.Timeout, v.OutputLimits[config.ClassNormal]

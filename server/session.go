@@ -30,7 +30,7 @@ type session struct {
 	resp3         bool
 	authenticated bool
 	closed        bool
-	stalled       bool // waits in loop.stalled for room in a batch
+	stalled       bool // waits in loopShard.stalled for room in a batch
 	postponed     bool // waits in loop.paused for the end of a pause
 	busy          bool // a worker is at the session's command
 	paused        bool // reading is paused by the session
@@ -93,6 +93,9 @@ func (s *session) applyLimits(v *config.Values) {
 	s.limits.Authenticated = s.authenticated || v.RequirePass == ""
 }
 
+// home is what the session's loop keeps for the shard of its commands.
+func (s *session) home() *loopShard { return s.loop.of(s.server.node.local()[0]) }
+
 // mustLogIn says whether the client has to give a password before it may do more. Who was connected before there was
 // one need not.
 func (s *session) mustLogIn() bool {
@@ -115,8 +118,12 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
 	s.held, s.heldBytes, s.waiting, s.playing = nil, 0, nil, nil
+	if s.watcher != nil { // its transaction may wait
+		if ls := s.loop.kept(s.watcher.shard); ls != nil {
+			ls.lane.wake()
+		}
+	}
 	s.discard()
-	s.loop.lane.wake()
 	delete(s.loop.sessions, c.ID())
 	if s.postponed {
 		s.loop.paused = slices.DeleteFunc(s.loop.paused, func(other *session) bool { return other == s })
@@ -221,16 +228,17 @@ type taken struct {
 
 // approach has what a run of reads will look up fetched together.
 func (s *session) approach(run []taken) {
-	if s.mustLogIn() || s.multi != nil || !s.server.node.group.CanRead() {
+	ls := s.home()
+	if s.mustLogIn() || s.multi != nil || !ls.shard.group.CanRead() {
 		return // they will be refused, or queued
 	}
-	s.loop.beginRead()
+	s.loop.beginRead(ls)
 	for _, c := range run {
 		if c.entry != nil && c.entry.quick {
-			s.loop.reader.Expect(c.entry.row, s.db, c.args)
+			ls.reader.Expect(c.entry.row, s.db, c.args)
 		}
 	}
-	s.loop.reader.Approach()
+	ls.reader.Approach()
 }
 
 func (s *session) protocolError(err error) {
@@ -356,12 +364,13 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 	case e.server != nil:
 		return s.serve(e, args)
 	case row.Flags&command.Write != 0:
-		if why := s.server.node.refuse(row); why != "" {
+		ls := s.home()
+		if why := ls.shard.refuse(row); why != "" {
 			return s.reject(e, why)
 		}
-		return s.addWrite(e, args)
+		return s.addWrite(ls, e, args)
 	}
-	return s.read(e, args)
+	return s.read(s.home(), e, args)
 }
 
 // reject answers a command that is not run.
@@ -475,11 +484,11 @@ func (s *session) served(e *entry, w *resp.Writer) {
 // silent says that the reply of the next call is not wanted (CLIENT REPLY).
 func (s *session) silent() bool { return s.client.replyOff || s.client.skipNext }
 
-func (s *session) addWrite(e *entry, args [][]byte) bool {
+func (s *session) addWrite(ls *loopShard, e *entry, args [][]byte) bool {
 	s.loop.endRead() // batch may propose, and what is proposed must be able to run
-	b := s.loop.batch()
+	b := ls.batch()
 	if b == nil {
-		return s.stall()
+		return s.stall(ls)
 	}
 	if e.renamed {
 		args = append([][]byte{s.server.table.logName(e)}, args[1:]...)
@@ -500,45 +509,45 @@ func (s *session) note(b *batch, e *entry) {
 }
 
 // stall makes the session wait until a batch has room.
-func (s *session) stall() bool {
+func (s *session) stall(ls *loopShard) bool {
 	if !s.stalled {
 		s.stalled = true
-		s.loop.stalled = append(s.loop.stalled, s)
+		ls.stalled = append(ls.stalled, s)
 	}
 	return false
 }
 
 // read answers a read at once where it can.
-func (s *session) read(e *entry, args [][]byte) bool {
+func (s *session) read(ls *loopShard, e *entry, args [][]byte) bool {
 	long := e.row.Flags&command.LongRead != 0
 	if s.unfinished() > 0 {
 		if long || s.client.noTouch { // what rides in a batch counts as a use
 			return false
 		}
-		if e.row.Flags&command.Fast == 0 && s.loop.reader.Bulky(e.row, s.db, args) {
+		if e.row.Flags&command.Fast == 0 && ls.reader.Bulky(e.row, s.db, args) {
 			return false
 		}
 		s.loop.endRead()
-		b := s.loop.batch()
+		b := ls.batch()
 		if b == nil {
-			return s.stall()
+			return s.stall(ls)
 		}
 		b.commands.AddRead(s.engineRow(e), s.db, args)
 		s.note(b, e)
 		return true
 	}
-	if !s.server.node.group.CanRead() {
+	if !ls.shard.group.CanRead() {
 		return s.reject(e, noLeader)
 	}
 	if long {
 		s.loop.stats[e.id].calls++
-		s.detach(e, args)
+		s.detach(ls, e, args)
 		return true
 	}
-	s.loop.beginRead()
-	s.loop.reader.SetNoTouch(s.client.noTouch && e.row.Name != "TOUCH")
+	s.loop.beginRead(ls)
+	ls.reader.SetNoTouch(s.client.noTouch && e.row.Name != "TOUCH")
 	w := s.writer()
-	outcome, err := s.loop.reader.Do(e.row, s.db, args, w)
+	outcome, err := ls.reader.Do(e.row, s.db, args, w)
 	if err != nil {
 		s.loop.endRead()
 		s.server.node.fatal(fmt.Errorf("the data cannot be read: %w", err))
@@ -547,10 +556,10 @@ func (s *session) read(e *entry, args [][]byte) bool {
 	switch outcome {
 	case engine.Cold:
 		s.loop.stats[e.id].calls++
-		s.detach(e, args)
+		s.detach(ls, e, args)
 		return true
 	case engine.Due:
-		return s.readBehindExpiry(e, args)
+		return s.readBehindExpiry(ls, e, args)
 	}
 	s.loop.stats[e.id].calls++
 	s.took(e, args, s.loop.lap())
@@ -563,11 +572,11 @@ func (s *session) read(e *entry, args [][]byte) bool {
 
 // readBehindExpiry has the log delete the command's keys whose time has come, and runs the read behind it. A read that may
 // be long must not ride in a batch, which holds the lock: it waits for the deletion, and is given again.
-func (s *session) readBehindExpiry(e *entry, args [][]byte) bool {
+func (s *session) readBehindExpiry(ls *loopShard, e *entry, args [][]byte) bool {
 	s.loop.endRead()
-	b := s.loop.batch()
+	b := ls.batch()
 	if b == nil {
-		return s.stall()
+		return s.stall(ls)
 	}
 	if at, err := e.row.KeyPositions(args, nil); err == nil && len(at) > 0 {
 		b.commands.AddWrite(s.server.expireRow, s.db, expireArgs(at, args))
@@ -592,18 +601,18 @@ func expireArgs(at []int, args [][]byte) [][]byte {
 }
 
 // detach has a worker answer a read that may wait for the disk or take long.
-func (s *session) detach(e *entry, args [][]byte) {
+func (s *session) detach(ls *loopShard, e *entry, args [][]byte) {
 	s.loop.endRead()
 	args = cloneArgs(args)
 	db, resp3 := s.db, s.resp3
-	node := s.server.node
+	sh := ls.shard
 	var due bool
 	var err error
 	var took time.Duration
 	w := &resp.Writer{RESP3: resp3}
 	s.work(func() {
 		begun := reading()
-		due, err = node.engine.Detached(e.row, db, args, node.group.Now(), node.random(), w)
+		due, err = sh.engine.Detached(e.row, db, args, sh.group.Now(), sh.node.random(), w)
 		took = reading() - begun
 	}, func() {
 		if due {
@@ -617,7 +626,7 @@ func (s *session) detach(e *entry, args [][]byte) {
 			s.server.log.Error("a read met data that cannot be read", "command", s.server.table.names[e.id], "error", err)
 			s.reject(e, unreadable)
 		case due:
-			if !s.readBehindExpiry(e, args) {
+			if !s.readBehindExpiry(ls, e, args) {
 				s.waiting = slices.Insert(s.waiting, 0, args)
 			}
 		default:

@@ -90,7 +90,7 @@ func TestHeldRepliesAreBounded(t *testing.T) {
 	c, watching := ts.dial(), ts.dial()
 	id := c.ownID()
 	c.must("SET a 0", "+OK\r\n")
-	ts.node.engine.Keys().RLock() // nothing is applied
+	ts.node.sole().engine.Keys().RLock() // nothing is applied
 	text := strings.Repeat("x", 10_000)
 	const echoes = 3000
 	go func() { // the reader notices if it fails
@@ -101,7 +101,7 @@ func TestHeldRepliesAreBounded(t *testing.T) {
 	if err != nil || n > 2*slowOutput {
 		t.Errorf("%d bytes are kept behind a write (%v)", n, err)
 	}
-	ts.node.engine.Keys().RUnlock()
+	ts.node.sole().engine.Keys().RUnlock()
 	c.want(":1\r\n")
 	for range echoes {
 		c.want(bulk(text))
@@ -271,7 +271,7 @@ func TestCloseUnderLoad(t *testing.T) {
 		}() // until closed
 		go func() { done <- readAll(c) }()
 	}
-	eventually(t, "work is done", func() bool { return ts.node.engine.AppliedIndex() > 20 })
+	eventually(t, "work is done", func() bool { return ts.node.sole().engine.AppliedIndex() > 20 })
 	ts.end(true)
 	for range cap(done) {
 		if err := <-done; err != nil {

@@ -19,7 +19,7 @@ func TestRepliesComeInOrder(t *testing.T) {
 	for _, policy := range []string{"always", "everysec"} {
 		t.Run(policy, func(t *testing.T) {
 			ts := start(t, "appendfsync "+policy)
-			ts.node.checkpoints.expireOff.Store(true)
+			ts.node.expireOff.Store(true)
 			m := newModel(t, rand.New(rand.NewPCG(1, 2)))
 			c := ts.dial()
 			c.do("FLUSHALL")

@@ -7,7 +7,6 @@ import (
 
 	"github.com/larder-db/larder/engine"
 	"github.com/larder-db/larder/engine/command"
-	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/server/resp"
 )
 
@@ -49,7 +48,7 @@ func (s *session) enqueue(e *entry, args [][]byte) bool {
 		return s.reject(e, "ERR Command not allowed inside a transaction")
 	}
 	if row.Flags&command.Write != 0 {
-		if why := s.server.node.refuse(row); why != "" {
+		if why := s.home().shard.refuse(row); why != "" {
 			return s.reject(e, why)
 		}
 	}
@@ -147,7 +146,7 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 		s.loop.endRead()
 		return s.postpone()
 	case m.flags&command.Write != 0:
-		if why := s.server.node.refuse(&command.Command{Flags: m.flags}); why != "" {
+		if why := s.home().shard.refuse(&command.Command{Flags: m.flags}); why != "" {
 			return s.reject(e, why)
 		}
 	}
@@ -156,7 +155,7 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 	}
 	s.loop.endRead()
 	switch {
-	case s.watcher != nil && s.watcher.spoilt(s.server.node.group, !m.data):
+	case s.watcher != nil && s.watcher.spoilt(!m.data):
 		s.loop.stats[e.id].calls++
 		s.discard()
 		w := s.writer()
@@ -173,7 +172,7 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 		s.multi = nil
 		s.loop.stats[e.id].calls++
 		s.busy = true
-		s.loop.lane.add(x)
+		s.loop.of(s.watcher.shard).wait(x)
 	default:
 		return s.execAtOnce(e)
 	}
@@ -181,8 +180,9 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 }
 
 // spoilt says that a watched key was touched, or that nobody can tell; with now, also that one of them has ended.
-func (w *watcher) spoilt(g *raftfsm.Group, now bool) bool {
-	return w.dirty.Load() || g.LeaderTerm() != w.term || now && w.deadline != 0 && g.Now() > w.deadline
+func (w *watcher) spoilt(now bool) bool {
+	g := w.shard.group
+	return w.dirty.Load() || w.shard.ctx.Err() != nil || g.LeaderTerm() != w.term || now && w.deadline != 0 && g.Now() > w.deadline
 }
 
 // answerError answers a command with an error that counts as its failure.
@@ -196,14 +196,14 @@ func (s *session) answerError(e *entry, msg string) bool {
 
 // execAtOnce puts a transaction without watched keys into the loop's open batch.
 func (s *session) execAtOnce(e *entry) bool {
-	m := s.multi
+	m, ls := s.multi, s.home()
 	reads := m.flags&(command.Write|command.LongRead) == 0
-	if reads && s.unfinished() == 0 && !s.server.node.group.CanRead() {
+	if reads && s.unfinished() == 0 && !ls.shard.group.CanRead() {
 		return s.reject(e, noLeader)
 	}
-	b := s.loop.batch()
+	b := ls.batch()
 	if b == nil {
-		return s.stall()
+		return s.stall(ls)
 	}
 	x := s.newExecution(e)
 	s.multi = nil

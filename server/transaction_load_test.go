@@ -87,10 +87,10 @@ func TestWatchedCountersAreExact(t *testing.T) {
 				t.Errorf("%d were added, the counters say %d", clients*additions, sum)
 			}
 			t.Logf("%d transactions went through, %d did not", passed.Load(), failed.Load())
-			if clients, keys := ts.node.watches.figures(); clients != 0 || keys != 0 {
+			if clients, keys := ts.node.sole().watches.figures(); clients != 0 || keys != 0 {
 				t.Errorf("%d clients still watch %d keys", clients, keys)
 			}
-			if n := ts.node.watches.holding.Load(); n != 0 {
+			if n := ts.node.sole().watches.holding.Load(); n != 0 {
 				t.Errorf("%d transactions hold everybody else up", n)
 			}
 		})

@@ -9,7 +9,7 @@ import (
 	"github.com/larder-db/larder/raftfsm"
 )
 
-// watches is who watches which keys. It belongs to this node alone, and no key has a version for it: Apply tells of every
+// watches is who watches which keys of a shard. It belongs to this node alone, and no key has a version for it: Apply tells of every
 // key that it changes, and who watches it is marked. What Apply has not come to yet is the business of the filter
 // in raftfsm: a transaction is proposed only once nothing in flight can touch what its client watches.
 type watches struct {
@@ -28,6 +28,7 @@ type watches struct {
 
 // watcher is what one client watches, from its first WATCH until EXEC, DISCARD or UNWATCH.
 type watcher struct {
+	shard *shard
 	term  uint64      // of leadership at the first WATCH
 	dirty atomic.Bool // a watched key was touched
 

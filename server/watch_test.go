@@ -64,7 +64,7 @@ func TestWatchedKeysThatAreCold(t *testing.T) {
 	for _, touched := range []bool{false, true} {
 		b.must("DEBUG RELOAD", "+OK\r\n")
 		a.must("WATCH k missing", "+OK\r\n")
-		if clients, keys := ts.node.watches.figures(); clients != 1 || keys != 2 {
+		if clients, keys := ts.node.sole().watches.figures(); clients != 1 || keys != 2 {
 			t.Fatalf("%d clients watch %d keys", clients, keys)
 		}
 		want := "*2\r\n+OK\r\n" + bulk("2")
@@ -120,7 +120,7 @@ func TestWhoLeavesWatchesNothing(t *testing.T) {
 	watched := func(want int) {
 		t.Helper()
 		eventually(t, fmt.Sprint(want, " clients watch"), func() bool {
-			clients, _ := ts.node.watches.figures()
+			clients, _ := ts.node.sole().watches.figures()
 			return clients == want
 		})
 	}

@@ -166,7 +166,8 @@ func lruClock(ms int64) int64 { return ms / 1000 & (1<<24 - 1) }
 
 // populate creates count keys, prefix:start and so on, in the selected data base:
 // LARDER.POPULATE count [prefix [size [start]]]. start is 0 unless given: whoever wants many keys asks for them in
-// pieces, since a command holds everybody else up. A key that exists stays. The value is value:0 and so on, cut or filled up with zeros where a size is given.
+// pieces, since a command holds everybody else up. A key that exists stays, one in a slot that the shard
+// does not own is left out. The value is value:0 and so on, cut or filled up with zeros where a size is given.
 func populate(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	count, ok := positiveArg(w, args[1])
 	if !ok {
@@ -199,7 +200,7 @@ func populate(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	for i := start; i < start+count; i++ {
 		key = append(append(key[:0], prefix...), ':')
 		key = strconv.AppendInt(key, i, 10)
-		if _, taken := tx.Peek(tx.DB(), key); taken {
+		if _, taken := tx.Peek(tx.DB(), key); taken || !tx.Owns(key) {
 			continue
 		}
 		val = strconv.AppendInt(append(val[:0], "value:"...), i, 10)

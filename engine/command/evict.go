@@ -6,7 +6,8 @@ import (
 )
 
 // LARDER.EVICT ALLKEYS|VOLATILE key [key ...] removes keys that the leader has chosen by maxmemory-policy. What it says
-// is all that Apply goes by. With VOLATILE a key that has no time to live any more stays.
+// is all that Apply goes by. With VOLATILE a key that has no time to live any more stays. So does a key in a slot that the
+// shard does not own.
 var evictCommands = []Command{
 	{
 		Name: internal + "EVICT", Arity: -3, Flags: Write, Keys: []KeySpec{{First: 2, Last: -1, Step: 1, Use: RM | Delete}}, Do: evict,
@@ -30,6 +31,9 @@ func EvictsTimed(args [][]byte) bool { return isWord(args[1], "VOLATILE") }
 func evict(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	timed, n := EvictsTimed(args), int64(0)
 	for _, key := range args[2:] {
+		if !tx.Owns(key) {
+			continue
+		}
 		if e, found := tx.Peek(tx.DB(), key); !found || timed && e.Expire == 0 {
 			continue
 		}

@@ -218,7 +218,9 @@ func replyDeadline(tx *keyspace.Tx, key []byte, w reply.Writer, unit expiryUnit)
 func expireDue(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	before := tx.Len(tx.DB())
 	for _, key := range args[1:] {
-		tx.Peek(tx.DB(), key)
+		if tx.Owns(key) {
+			tx.Peek(tx.DB(), key)
+		}
 	}
 	w.Int(before - tx.Len(tx.DB()))
 }

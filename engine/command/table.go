@@ -23,6 +23,7 @@ func families() [][]Command {
 		expireCommands,
 		evictCommands,
 		metaCommands,
+		slotCommands,
 		debugCommands,
 		stringCommands,
 		bitmapCommands,

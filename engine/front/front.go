@@ -245,6 +245,41 @@ func (sp *Space) SlotAt(n int64) (slot uint16, at int64) {
 	return 0, 0
 }
 
+// LenOf is the number of live keys of those slots that in names.
+func (sp *Space) LenOf(in func(slot uint16) bool) (n int64) {
+	for p, sum := range sp.sums {
+		if sum == 0 {
+			continue
+		}
+		for i := range sp.pages[p] {
+			if c := sp.pages[p][i].count; c > 0 && in(uint16(p*pageSlots+i)) {
+				n += int64(c)
+			}
+		}
+	}
+	return n
+}
+
+// SlotAtOf is SlotAt among the keys of those slots that in names.
+func (sp *Space) SlotAtOf(n int64, in func(slot uint16) bool) (slot uint16, at int64) {
+	for p, sum := range sp.sums {
+		if sum == 0 {
+			continue
+		}
+		for i := range sp.pages[p] {
+			c := int64(sp.pages[p][i].count)
+			if c == 0 || !in(uint16(p*pageSlots+i)) {
+				continue
+			}
+			if n < c {
+				return uint16(p*pageSlots + i), n
+			}
+			n -= c
+		}
+	}
+	return 0, 0
+}
+
 // Complete says whether a key of the slot that has no entry here is absent from the store as well.
 func (sp *Space) Complete(n uint16) bool {
 	s := sp.slot(n)

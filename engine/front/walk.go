@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"sync/atomic"
 
 	"github.com/tidwall/btree"
 )
@@ -60,6 +61,7 @@ type Record struct {
 	Position
 	Key []byte
 	Item
+	Use uint32 // its recency word
 }
 
 func (f *Front) newWalk(old Tag, spaces []*Space) *Walk {
@@ -198,7 +200,7 @@ func (w *Walk) gather(sp *Space, si int32, end Position, budget *int, emit func(
 			return n, Position{sp.Number, w.cursor.Slot, r.hash}
 		}
 		it := f.arena.item(r.ref)
-		emit(Record{Position{sp.Number, w.cursor.Slot, r.hash}, r.key, it})
+		emit(Record{Position{sp.Number, w.cursor.Slot, r.hash}, r.key, it, atomic.LoadUint32(f.arena.recency(r.ref))})
 		*budget -= len(r.key) + len(it.Value)
 		n++
 	}

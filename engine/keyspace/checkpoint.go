@@ -3,6 +3,7 @@ package keyspace
 import (
 	"errors"
 	"maps"
+	"sync/atomic"
 
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
@@ -15,11 +16,13 @@ type Checkpoint struct {
 	walk    *front.Walk
 	turn    turn
 	dropped []uint32
-	gone    []deadCollection    // what it removes from the store
-	dead    map[uint64]struct{} // collections whose nodes it passes over
+	gone    []deadCollection          // what it removes from the store
+	dead    map[collectionID]struct{} // collections whose nodes it passes over
 	trim    int64
 	over    bool
 	Pace    func() // called between bounded steps of work; nil: none
+
+	interrupted atomic.Bool
 }
 
 const (
@@ -29,6 +32,9 @@ const (
 
 // ErrCheckpointing reports that a checkpoint is under way already.
 var ErrCheckpointing = errors.New("a checkpoint is under way")
+
+// ErrInterrupted is what Commit fails with after Interrupt.
+var ErrInterrupted = errors.New("the checkpoint was interrupted")
 
 // BeginCheckpoint turns the dirty epoch: what has changed so far is the checkpoint's. It is called with Apply at rest
 // and takes microseconds.
@@ -60,6 +66,10 @@ func (c *Checkpoint) Commit(index, term uint64, configuration []byte, configurat
 	return err
 }
 
+// Interrupt makes a Commit that is under way, or comes later, fail within one step of its walk. A Commit that is past its
+// walk succeeds. It may be called by any goroutine.
+func (c *Checkpoint) Interrupt() { c.interrupted.Store(true) }
+
 // Cancel gives the dirty epoch back. After Commit it does nothing.
 func (c *Checkpoint) Cancel() {
 	if !c.over {
@@ -89,6 +99,9 @@ func (c *Checkpoint) write(m store.Meta) (err error) {
 	}
 	batch := records{dead: c.dead}
 	for more := true; more; {
+		if c.interrupted.Load() {
+			return ErrInterrupted
+		}
 		batch.reset()
 		c.ks.mu.RLock()
 		_, _, more = c.walk.Step(walkStep, batch.add)
@@ -135,7 +148,7 @@ func (ks *Keyspace) Checkpointing() bool { return ks.checkpointing.Load() }
 type records struct {
 	list []copiedRecord
 	buf  []byte
-	dead map[uint64]struct{}
+	dead map[collectionID]struct{}
 }
 
 type copiedRecord struct {
@@ -150,7 +163,7 @@ func (r *records) reset() { r.list, r.buf = r.list[:0], r.buf[:0] }
 
 func (r *records) add(x front.Record) {
 	if x.Space&store.Nodes != 0 && len(r.dead) > 0 {
-		if _, dead := r.dead[x.Hash>>value.NodeBits]; dead {
+		if _, dead := r.dead[collectionID{x.Space, x.Slot, x.Hash >> value.NodeBits}]; dead {
 			return
 		}
 	}

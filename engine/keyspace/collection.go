@@ -356,6 +356,7 @@ func (h *home) Node(id uint32) []byte {
 // WriteNode implements collection.Home.
 func (h *home) WriteNode(id uint32) []byte {
 	h.tx.Touched(h.db, h.key)
+	h.exportNode(id)
 	l, node, live := h.findNode(id)
 	if !live {
 		return h.failed(errNodeGone, nodeRoom)
@@ -373,6 +374,7 @@ const nodeRoom = 8 << 10
 // ResizeNode implements collection.Home.
 func (h *home) ResizeNode(id uint32, n int) []byte {
 	h.tx.Touched(h.db, h.key)
+	h.exportNode(id)
 	l, _, live := h.findNode(id)
 	if !live {
 		return h.failed(errNodeGone, n)
@@ -395,6 +397,7 @@ func (h *home) NewCollection() uint64 {
 // AddNode implements collection.Home.
 func (h *home) AddNode(id uint32, n int) []byte {
 	h.tx.changes()
+	h.exportNode(id)
 	ks := h.tx.ks
 	l := h.tx.node(ks.mu.dbs[h.db].Nodes, h.slot, front.NodeHash(h.collection, id)).loc
 	if err := ks.front.Put(&l, front.Item{Value: emptyValue}, h.tx.fresh()); err != nil {
@@ -420,6 +423,7 @@ func (h *home) HasNode(id uint32) bool {
 // RemoveNode implements collection.Home.
 func (h *home) RemoveNode(id uint32) {
 	h.tx.Touched(h.db, h.key)
+	h.exportNode(id)
 	l, _, live := h.findNode(id)
 	if !live {
 		h.tx.fail(errNodeGone)

@@ -13,12 +13,22 @@ import (
 // (freeDeadLocked), and to remove them from the store, one range deletion in the next checkpoint. Until both is done the
 // collection is in Keyspace.mu.dead: a checkpoint passes over its nodes, and no fill brings one back.
 
+// collectionID tells large collections apart. Those of one slot never have the same number; a collection that was imported
+// may have that of another slot's.
+type collectionID struct {
+	space  uint32 // the number of the name space of nodes
+	slot   uint16
+	number uint64
+}
+
 // deadCollection is a large collection that is gone.
 type deadCollection struct {
 	space  *front.Space // of nodes
 	slot   uint16
 	number uint64
 }
+
+func (d *deadCollection) id() collectionID { return collectionID{d.space.Number, d.slot, d.number} }
 
 // errNodeGone reports a node that should be there.
 var errNodeGone = errors.New("a node of a large collection is missing")
@@ -33,7 +43,8 @@ func (ks *Keyspace) abandonLocked(l *front.Loc) {
 	sp := l.Space.Nodes
 	ks.front.Forget(sp, l.Slot, nodes)
 	d := deadCollection{sp, l.Slot, number}
-	ks.mu.dead[number] = struct{}{}
+	ks.mu.dead[d.id()] = struct{}{}
+	ks.exportGone(d)
 	ks.mu.toDrop = append(ks.mu.toDrop, d)
 	ks.mu.toFree = append(ks.mu.toFree, d)
 }
@@ -64,21 +75,21 @@ func (ks *Keyspace) bury(gone []deadCollection) {
 	if len(ks.mu.dead) == 0 {
 		return
 	}
-	left := make(map[uint64]struct{}, len(ks.mu.toFree)+len(ks.mu.toDrop))
+	left := make(map[collectionID]struct{}, len(ks.mu.toFree)+len(ks.mu.toDrop))
 	for _, d := range ks.mu.toFree {
-		left[d.number] = struct{}{}
+		left[d.id()] = struct{}{}
 	}
 	for _, d := range ks.mu.toDrop {
-		left[d.number] = struct{}{}
+		left[d.id()] = struct{}{}
 	}
 	ks.mu.dead = left
 }
 
 // deadLocked says whether a node belongs to a collection that is gone.
-func (ks *Keyspace) deadLocked(hash uint64) bool {
+func (ks *Keyspace) deadLocked(space uint32, slot uint16, hash uint64) bool {
 	if len(ks.mu.dead) == 0 {
 		return false
 	}
-	_, dead := ks.mu.dead[hash>>value.NodeBits]
+	_, dead := ks.mu.dead[collectionID{space, slot, hash >> value.NodeBits}]
 	return dead
 }

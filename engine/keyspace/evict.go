@@ -109,6 +109,12 @@ func (v *Victims) barren() bool {
 	return true
 }
 
+// owned says whether the shard owns a key's slot: no other key may be removed.
+func (v *Victims) owned(key []byte) bool {
+	t := v.ks.Slots()
+	return t == nil || t.state[Slot(key)] == Owned
+}
+
 // candidates is how many keys of a name space may go.
 func (v *Victims) candidates(sp *front.Space) int64 {
 	if v.rule.Timed {
@@ -227,6 +233,9 @@ func (v *Victims) sampleLocked(db, samples int) {
 
 // offer puts a key into the pool if it has room or the key is fitter than another.
 func (v *Victims) offer(db int, s front.Sampled) {
+	if !v.owned(s.Key) {
+		return
+	}
 	score := v.score(s.Use, s.Expire)
 	if len(v.pool) == poolSize && score <= v.pool[0].score {
 		return
@@ -308,7 +317,7 @@ func (v *Victims) coldRun(keys []Key, want int64, most int) (_ []Key, left int64
 		}
 		l := v.ks.front.Find(sp, Slot(r.key), v.ks.hash(r.key), r.key)
 		switch {
-		case l.Known() || l.Final() || v.rule.Timed && r.expire == 0:
+		case l.Known() || l.Final() || v.rule.Timed && r.expire == 0 || !v.owned(r.key):
 		case v.rule.Prefer == SoonestDue:
 			v.offer(db, front.Sampled{Key: r.key, Item: front.Item{Expire: r.expire}, Bytes: r.bytes})
 		case v.take(Key{db, r.key}):

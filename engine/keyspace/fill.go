@@ -196,7 +196,7 @@ func (ks *Keyspace) enterLocked(l *front.Loc, record []byte, found bool) error {
 		}
 	}
 	if l.Space.OfNodes() {
-		if ks.deadLocked(l.Hash) {
+		if ks.deadLocked(l.Space.Number, l.Slot, l.Hash) {
 			return nil
 		}
 		if found {

@@ -14,6 +14,9 @@
 //	recency.go     how uses of keys are noted
 //	memory.go      what data takes up; all of it in memory
 //	evict.go       which keys are to be evicted
+//	slots.go       which slots the shard owns, and how that changes
+//	export.go      copying slots to another shard
+//	import.go      and from another shard
 package keyspace
 
 import (
@@ -59,12 +62,18 @@ type Keyspace struct {
 		dropped []uint32 // name spaces that the next checkpoint removes from the store
 		seed    uint64
 
-		collections uint64              // number of the last large collection
-		dead        map[uint64]struct{} // large collections that are gone, but not from front and store
-		toDrop      []deadCollection    // of these, what the next checkpoint removes from the store
-		toFree      []deadCollection    // and what is still to be freed in the front
+		collections uint64                    // number of the last large collection
+		dead        map[collectionID]struct{} // large collections that are gone, but not from front and store
+		toDrop      []deadCollection          // of these, what the next checkpoint removes from the store
+		toFree      []deadCollection          // and what is still to be freed in the front
+
+		migrations []migration // that the shard takes part in or did, by number
+		forgotten  uint64      // the greatest number of a migration that is not remembered any more
+		emptying   emptying
+		exports    []*SlotExport
 	}
-	clock   atomic.Int64 // greatest time stamp applied, Unix milliseconds
+	slots   atomic.Pointer[SlotTable] // changed under the exclusive lock; nil: all slots are owned
+	clock   atomic.Int64              // greatest time stamp applied, Unix milliseconds
 	usage   usage
 	memory  memory
 	fills   fills
@@ -114,7 +123,9 @@ func (ks *Keyspace) found() error {
 // rebuild enters the name spaces that a checkpoint recorded into an empty front.
 func (ks *Keyspace) rebuild(m store.Meta, ok bool) error {
 	ks.mu.dropped, ks.mu.toDrop, ks.mu.toFree = nil, nil, nil
-	ks.mu.dead = map[uint64]struct{}{}
+	ks.mu.dead = map[collectionID]struct{}{}
+	ks.mu.migrations, ks.mu.forgotten, ks.mu.emptying = nil, 0, emptying{}
+	ks.slots.Store(nil)
 	if ok {
 		return ks.decodeState(m.State)
 	}
@@ -158,6 +169,29 @@ func (ks *Keyspace) SetBudget(n int64) { ks.budget.Store(n) }
 // Reload drops the front, reads the state of the last checkpoint, and has again apply what came after it, all under
 // the exclusive lock.
 func (ks *Keyspace) Reload(again func() error) error {
+	return ks.beginAnew(func() error { return nil }, again)
+}
+
+// Replace has swap put another state into the store, and goes on with that one: nothing of the front stays. All of it is
+// under the exclusive lock. If swap fails, nothing has changed. CheckState has accepted the new state before: when Replace
+// fails after swap, the key space is not usable.
+func (ks *Keyspace) Replace(swap func() error) error {
+	return ks.beginAnew(swap, func() error { return nil })
+}
+
+// CheckState says whether a store with this state can be opened.
+func CheckState(state []byte) (err error) {
+	ks := &Keyspace{}
+	if ks.front, err = front.New(front.Options{Reserve: checkReserve, Hash: ks.hash, Slot: Slot}); err != nil {
+		return err
+	}
+	return errors.Join(ks.decodeState(state), ks.front.Close())
+}
+
+// checkReserve is address space for a front that holds no entry.
+const checkReserve = 64 << 20
+
+func (ks *Keyspace) beginAnew(before, after func() error) error {
 	if !ks.checkpointing.CompareAndSwap(false, true) {
 		return ErrCheckpointing
 	}
@@ -167,17 +201,21 @@ func (ks *Keyspace) Reload(again func() error) error {
 	if ks.front.Walked() {
 		return ErrViewed
 	}
+	if err := before(); err != nil {
+		return err
+	}
 	m, ok := ks.store.Meta()
 	ks.due.reset() // keys whose deletion is to be applied again are there again
 	ks.clock.Store(0)
+	ks.loseExports()
 	ks.front.Clear()
 	if err := ks.rebuild(m, ok); err != nil {
 		return err
 	}
-	return again()
+	return after()
 }
 
-// ErrViewed reports that Reload was refused because of a long read under way: nothing was changed.
+// ErrViewed reports that Reload or Replace was refused because of a long read under way: nothing was changed.
 var ErrViewed = errors.New("a long read is under way")
 
 // Layout of the state that a checkpoint carries (integers are uvarints unless said otherwise):
@@ -190,9 +228,10 @@ var ErrViewed = errors.New("a long read is under way")
 //	per data base: name space number, keys with a time to live, then the number of keys of
 //	            each slot as pairs (slots without keys to skip, keys), ended by a skip to the last slot;
 //	            then the same for the nodes of large collections
+//	slots       see slots_state.go
 //
-// Version 1 had no large collections.
-const stateVersion = 2
+// Version 1 had no large collections, version 2 no states of slots.
+const stateVersion = 3
 
 // turn is the part of the state that is read when a checkpoint begins, under the lock.
 type turn struct {
@@ -204,10 +243,15 @@ type turn struct {
 	keys  int64
 
 	collections uint64
+
+	slots      *SlotTable
+	migrations []migration
+	forgotten  uint64
 }
 
 func (ks *Keyspace) turnLocked() turn {
 	t := turn{seed: ks.mu.seed, clock: ks.clock.Load(), next: ks.mu.next, dbs: ks.mu.dbs, collections: ks.mu.collections}
+	t.slots, t.migrations, t.forgotten = ks.Slots(), cloneMigrations(ks.mu.migrations), ks.mu.forgotten
 	for db, sp := range t.dbs {
 		t.timed[db] = sp.Timed()
 		t.keys += sp.Len()
@@ -233,7 +277,7 @@ func (t *turn) encode(spaces []*front.Space, counts [][]uint32) []byte {
 			b = appendSlotCounts(b, slots)
 		}
 	}
-	return b
+	return t.appendSlots(b)
 }
 
 func appendSlotCounts(b []byte, slots []uint32) []byte {
@@ -281,6 +325,14 @@ func (r *stateReader) slotCounts() []uint32 {
 	}
 }
 
+// StateSeed is the hash seed of a stored state.
+func StateSeed(b []byte) (uint64, error) {
+	if len(b) < 9 || b[0] == 0 || b[0] > stateVersion {
+		return 0, fmt.Errorf("%w: unknown version", ErrState)
+	}
+	return binary.LittleEndian.Uint64(b[1:]), nil
+}
+
 func (ks *Keyspace) decodeState(b []byte) error {
 	if len(b) < 9 || b[0] == 0 || b[0] > stateVersion {
 		return fmt.Errorf("%w: unknown version", ErrState)
@@ -308,6 +360,9 @@ func (ks *Keyspace) decodeState(b []byte) error {
 		ks.mu.dbs[db] = ks.addSpace(number, slots, timed, nodes)
 		ks.stored.Add(ks.mu.dbs[db].Len())
 	}
+	if b[0] > 2 {
+		return ks.decodeSlots(r)
+	}
 	return nil
 }
 
@@ -317,7 +372,7 @@ func (ks *Keyspace) Stored() int64 { return ks.stored.Load() }
 // Stats are figures about a key space.
 type Stats struct {
 	front.Stats
-	Keys    [Databases]int64 // live keys per data base
+	Keys    [Databases]int64 // live keys per data base, without those of slots that show nowhere
 	Timed   [Databases]int64 // of these, keys with a time to live
 	Budget  int64
 	Evicted int64 // clean entries dropped from the front so far, bytes
@@ -330,7 +385,7 @@ func (ks *Keyspace) Stats() Stats {
 	defer ks.mu.RUnlock()
 	s := Stats{Stats: ks.front.Stats(), Budget: ks.budget.Load(), Evicted: ks.evicted.Load(), Cold: !ks.front.AllComplete()}
 	for db, sp := range ks.mu.dbs {
-		s.Keys[db], s.Timed[db] = sp.Len(), sp.Timed()
+		s.Keys[db], s.Timed[db] = ks.visibleLen(sp), sp.Timed()
 	}
 	return s
 }

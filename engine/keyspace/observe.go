@@ -29,24 +29,30 @@ func (ks *Keyspace) Observe(o Observer) {
 // calls it where Redis counts a change although there is none.
 func (tx *Tx) Touched(db int, key []byte) {
 	tx.changes()
+	tx.ks.exportTouched(db, key)
 	if o := tx.ks.watched.Load(); o != nil {
 		(*o).Touched(db, key)
 	}
 }
 
 func (tx *Tx) reaped(db int, key []byte) {
+	tx.ks.exportTouched(db, key)
 	if o := tx.ks.watched.Load(); o != nil {
 		(*o).Reaped(db, key)
 	}
 }
 
 func (tx *Tx) flushing(db int) {
+	tx.ks.loseExports()
+	tx.ks.spoilImports()
 	if o := tx.ks.watched.Load(); o != nil {
 		(*o).Flushing(db, tx.look)
 	}
 }
 
 func (tx *Tx) swapping(a, b int) {
+	tx.ks.loseExports()
+	tx.ks.spoilImports()
 	if o := tx.ks.watched.Load(); o != nil && a != b {
 		(*o).Swapping(a, b, tx.look)
 	}

@@ -35,6 +35,7 @@ type scanned struct {
 	key      []byte
 	entry    Entry
 	gone     bool
+	use      uint32 // recency word; 0: only the store has it
 }
 
 // Scan walks the keys of db in position order from cursor (0: the start), calling visit for each until at least
@@ -71,10 +72,33 @@ func (tx *Tx) Scan(db int, cursor uint64, count int, visit func(key []byte, e En
 	}
 }
 
-// stretch is what stands from a position on, of front and store together, as of one moment: a segment of the front or
-// more if that has less than most entries, and no more than about mostMerged where the store has many. A detached
-// transaction takes the lock for the front's part and reads the store's without.
+// stretch is what stands from a position on in a data base, as stretchOf says; what is in slots that show nowhere is gone.
 func (tx *Tx) stretch(db int, slot uint16, hash uint64, most, mostMerged int) (list []scanned, to front.Position, err error) {
+	var slots *SlotTable
+	list, to, err = tx.stretchOf(func() *front.Space {
+		slots = tx.ks.Slots()
+		return tx.ks.mu.dbs[db]
+	}, slot, hash, most, mostMerged, false)
+	slots.hide(list)
+	return list, to, err
+}
+
+// hide makes gone what is in slots that show nowhere.
+func (t *SlotTable) hide(list []scanned) {
+	if t == nil {
+		return
+	}
+	for i := range list {
+		if t.hidden(list[i].position.Slot) {
+			list[i].gone = true
+		}
+	}
+}
+
+// stretchOf is what stands from a position on, of front and store together, as of one moment: a segment of the front or
+// more if that has less than most entries, and no more than about mostMerged where the store has many. A detached
+// transaction takes the lock for the front's part, where it calls space, and reads the store's without.
+func (tx *Tx) stretchOf(space func() *front.Space, slot uint16, hash uint64, most, mostMerged int, values bool) (list []scanned, to front.Position, err error) {
 	ks := tx.ks
 	unlock := func() {}
 	if tx.mode == Detached {
@@ -82,9 +106,9 @@ func (tx *Tx) stretch(db int, slot uint16, hash uint64, most, mostMerged int) (l
 		unlock = sync.OnceFunc(ks.mu.RUnlock)
 		defer unlock()
 	}
-	sp := ks.mu.dbs[db]
+	sp := space()
 	from := front.Position{Space: sp.Number, Slot: slot, Hash: hash}
-	to = ks.front.Range(sp, slot, hash, most, func(r front.Record) { list = append(list, scannedOf(r, false)) })
+	to = ks.front.Range(sp, slot, hash, most, func(r front.Record) { list = append(list, scannedOf(r, values)) })
 	if ks.completeBetween(sp, from, to) {
 		return list, to, nil
 	}
@@ -98,7 +122,7 @@ func (tx *Tx) stretch(db int, slot uint16, hash uint64, most, mostMerged int) (l
 	}
 	defer v.Close()
 	unlock()
-	return mergeStore(v, list, from, to, mostMerged)
+	return mergeStore(v, list, from, to, mostMerged, values)
 }
 
 func scannedOf(r front.Record, values bool) scanned {
@@ -107,6 +131,7 @@ func scannedOf(r front.Record, values bool) scanned {
 		key:      bytes.Clone(r.Key),
 		entry:    Entry{Kind: r.Kind, Enc: r.Enc, Expire: r.Expire},
 		gone:     r.Tombstone,
+		use:      r.Use,
 	}
 	if values {
 		s.entry.Value = bytes.Clone(r.Value)
@@ -127,13 +152,13 @@ func (ks *Keyspace) completeBetween(sp *front.Space, from, to front.Position) bo
 }
 
 // mergeStore adds to a stretch of the front what only the store has of it, and returns how far it came.
-func mergeStore(v *store.View, in []scanned, from, to front.Position, most int) ([]scanned, front.Position, error) {
+func mergeStore(v *store.View, in []scanned, from, to front.Position, most int, values bool) ([]scanned, front.Position, error) {
 	m := merger{}
 	if err := m.open(v, from); err != nil {
 		return nil, to, err
 	}
 	m.front, m.to = in, to
-	out, err := m.merge(most, false)
+	out, err := m.merge(most, values)
 	if cerr := m.it.Close(); err == nil {
 		err = cerr
 	}
@@ -239,6 +264,7 @@ type view struct {
 	part   bool // the stretch that the walk read last is not merged to its end
 	more   bool // the walk has more
 	done   bool
+	slots  *SlotTable
 }
 
 // newViewLocked pins the given name spaces. The exclusive lock is held.
@@ -247,7 +273,7 @@ func (ks *Keyspace) newViewLocked(spaces []*front.Space, values bool) (*view, er
 	if err != nil {
 		return nil, err
 	}
-	return &view{ks: ks, walk: ks.front.BeginView(spaces), store: sv, values: values}, nil
+	return &view{ks: ks, walk: ks.front.BeginView(spaces), store: sv, values: values, slots: ks.Slots()}, nil
 }
 
 // next returns the next entries, about scanStep of them; more is false at the end.
@@ -263,6 +289,7 @@ func (v *view) next() (out []scanned, more bool, err error) {
 	if out, err = v.merger.merge(scanStep, v.values); err != nil {
 		return nil, false, err
 	}
+	v.slots.hide(out)
 	v.part = v.merger.at != v.merger.to
 	v.done = !v.part && !v.more
 	return out, !v.done, nil
@@ -438,11 +465,15 @@ func (tx *Tx) randomPlace(db int) (slot uint16, at int64, count uint32) {
 		defer ks.mu.RUnlock()
 	}
 	sp := ks.mu.dbs[db]
-	n := sp.Len()
+	n := ks.visibleLen(sp)
 	if n == 0 {
 		return 0, 0, 0
 	}
-	slot, at = sp.SlotAt(int64(tx.Rand() % uint64(n)))
+	if at = int64(tx.Rand() % uint64(n)); ks.Slots() == nil {
+		slot, at = sp.SlotAt(at)
+	} else {
+		slot, at = sp.SlotAtOf(at, ks.Slots().visible)
+	}
 	return slot, at, sp.SlotLen(slot)
 }
 

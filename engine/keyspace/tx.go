@@ -137,7 +137,9 @@ func (tx *Tx) find(db int, key []byte) (l front.Loc, it front.Item, live bool) {
 	if tx.last.is(f, sp, key) {
 		l = tx.last.loc
 		l.Key = key
-	} else if l = f.Find(sp, Slot(key), ks.hash(key), key); l.Known() {
+	} else if l = f.Find(sp, Slot(key), ks.hash(key), key); ks.Slots().hidden(l.Slot) {
+		return l, it, false // a key that was not declared
+	} else if l.Known() {
 		tx.last = lastFound{loc: l, moves: f.Moves()}
 	}
 	if !l.Known() {
@@ -315,7 +317,16 @@ func (tx *Tx) Len(db int) int64 {
 		tx.ks.mu.RLock()
 		defer tx.ks.mu.RUnlock()
 	}
-	return tx.ks.mu.dbs[db].Len()
+	return tx.ks.visibleLen(tx.ks.mu.dbs[db])
+}
+
+// visibleLen is the number of a name space's keys without those of slots that show nowhere.
+func (ks *Keyspace) visibleLen(sp *front.Space) int64 {
+	t := ks.Slots()
+	if t == nil {
+		return sp.Len()
+	}
+	return sp.LenOf(t.visible)
 }
 
 // Flush removes every key of db and returns how many there were. The memory is freed in the background.

@@ -153,7 +153,7 @@ func (ks *Keyspace) dueResident(db int, now int64, keys []Key) (_ []Key, timed b
 	h := &ks.due.hand[db]
 	for range dueStep {
 		to := ks.front.Range(sp, h.slot, h.hash, 1, func(r front.Record) {
-			if !r.Tombstone && r.Expire != 0 && now > r.Expire {
+			if !r.Tombstone && r.Expire != 0 && now > r.Expire && ks.Slots().State(r.Slot) == Owned {
 				keys = append(keys, Key{db, bytes.Clone(r.Key)})
 			}
 		})
@@ -190,7 +190,9 @@ func (ks *Keyspace) dueStored(now int64, most int) (keys []Key, err error) {
 			db, live := ks.stillDue(k, key, it.Expire)
 			if live {
 				d.mu.found = true
-				keys = append(keys, Key{db, bytes.Clone(key)})
+				if ks.Slots().State(k.Slot) == Owned {
+					keys = append(keys, Key{db, bytes.Clone(key)})
+				}
 			}
 			return nil
 		})

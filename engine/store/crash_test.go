@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -89,7 +90,47 @@ func (w *workload) run(t *testing.T, fs vfs.FS) error {
 	return nil
 }
 
+// replaced is the checkpoint in whose place the whole store is replaced.
+const replaced = 4
+
+// replace is checkpoint with another store's records.
+func (w *workload) replace(s *Store, i uint64) error {
+	before, _ := s.Meta()
+	r, err := s.NewReplacement()
+	if err != nil {
+		return err
+	}
+	for slot := uint16(3); slot < 6 && err == nil; slot++ {
+		for k := 0; k < 60 && err == nil; k++ {
+			key := appendRecordKey(nil, Position{2, slot, uint64(k)}, fmt.Append(nil, "k", k))
+			err = r.Add(key, fmt.Appendf(nil, "replaced %d:%040d", i, k))
+		}
+	}
+	if err == nil {
+		err = r.Add(appendDue(nil, DueKey{At: 7, Position: Position{2, 3, 5}}), nil)
+	}
+	if err == nil {
+		err = r.Finish(Meta{Index: i, Term: 1, State: []byte("replaced")})
+	}
+	if err == nil {
+		err = r.Shut(context.Background())
+	}
+	if err == nil {
+		err = r.Commit()
+	}
+	if err != nil {
+		if after, _ := s.Meta(); s.usable() == nil && after.Index != before.Index {
+			err = errors.Join(err, errWorkload)
+		}
+		return errors.Join(err, r.Abort())
+	}
+	return nil
+}
+
 func (w *workload) checkpoint(s *Store, i uint64) error {
+	if i == replaced {
+		return w.replace(s, i)
+	}
 	before, _ := s.Meta()
 	c, err := s.NewCheckpoint()
 	if err != nil {
@@ -135,8 +176,10 @@ func (w *workload) recover(t *testing.T, fs *vfs.MemFS, committed, begun uint64,
 	if got := state(t, s); ok && !slices.Equal(got, w.states[m.Index]) || !ok && len(got) != 1 {
 		t.Fatalf("%s: not the state of checkpoint %d", what, m.Index)
 	}
-	if left, err := fs.List("shard/" + ingestFolder); err == nil && len(left) > 0 {
-		t.Fatalf("%s: left behind: %v", what, left)
+	for _, folder := range []string{ingestFolder, stagingFolder} {
+		if left, err := fs.List("shard/" + folder); err == nil && len(left) > 0 {
+			t.Fatalf("%s: left behind: %v", what, left)
+		}
 	}
 	closeStore(t, s)
 }

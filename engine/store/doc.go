@@ -3,9 +3,10 @@
 // Invariants:
 //
 //   - The store changes only by a Checkpoint: one atomic ingestion of sorted tables, which hold A itself (the meta
-//     record). There is no write-ahead log, and the memtable stays empty.
-//   - After a crash at any point the store is that of some completed checkpoint, and of the last one whose Commit
-//     returned nil, or a later one.
+//     record); or as a whole, by a Replacement: the same, with all that was there before excised in the same version edit.
+//     There is no write-ahead log, and the memtable stays empty.
+//   - After a crash at any point the store is that of some completed checkpoint or replacement, and of the last one whose
+//     Commit returned nil, or a later one.
 //   - Damage is reported with the file's name; it is never skipped, and never taken for an older or an empty store.
 //
 // Stored keys, integers big-endian, so that bytes sort as positions do:

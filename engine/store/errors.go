@@ -97,6 +97,14 @@ func (s *Store) fail(message string) *errFailed {
 	return s.failed.Load()
 }
 
+// failure is what made the store fail, or nil.
+func (s *Store) failure() error {
+	if e := s.failed.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
 // usable says whether calls may still go to Pebble.
 func (s *Store) usable() error {
 	if e := s.failed.Load(); e != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// files is the file system as Pebble sees it. It adds four things.
+// files is the file system as Pebble sees it. It adds five things.
 //
 // Nothing is removed before Open has checked that the MANIFEST is whole: Pebble reads a MANIFEST up to the first bad
 // record, takes every table that it has not heard of by then for a leftover, and removes it.
@@ -22,10 +22,14 @@ import (
 // need not.
 //
 // A folder that can not be synced is fatal. Pebble would panic, in part of the cases and on goroutines of its own.
+//
+// Once the store has failed nothing is written any more. Pebble's state in memory may be behind the MANIFEST then: another
+// version edit on top of it (one that removes a table for the second time, say) would make a MANIFEST that can not be read.
 type files struct {
 	vfs.FS
 	yield func()               // called before each write of a table
 	fatal func(message string) // does not return
+	over  func() error         // why nothing may be written any more, or nil
 	mu    struct {
 		sync.Mutex
 		checked bool     // Open has decided
@@ -34,8 +38,8 @@ type files struct {
 	}
 }
 
-func newFiles(fs vfs.FS, fatal func(string), yield func()) *files {
-	return &files{FS: fs, fatal: fatal, yield: yield}
+func newFiles(fs vfs.FS, fatal func(string), over func() error, yield func()) *files {
+	return &files{FS: fs, fatal: fatal, over: over, yield: yield}
 }
 
 // decide ends the wait: what Pebble wanted to remove goes, or is kept.
@@ -83,7 +87,7 @@ func (f *files) Create(name string, category vfs.DiskWriteCategory) (vfs.File, e
 	if err != nil {
 		return nil, err
 	}
-	return yieldingFile{file, f.yield}, nil
+	return writtenFile{file, f}, nil
 }
 
 func (f *files) syncFolder(name string) error {
@@ -106,13 +110,16 @@ func (f *files) OpenDir(name string) (vfs.File, error) {
 // Unwrap is for vfs.Root.
 func (f *files) Unwrap() vfs.FS { return f.FS }
 
-type yieldingFile struct {
+type writtenFile struct {
 	vfs.File
-	yield func()
+	files *files
 }
 
-func (f yieldingFile) Write(p []byte) (int, error) {
-	f.yield()
+func (f writtenFile) Write(p []byte) (int, error) {
+	if err := f.files.over(); err != nil {
+		return 0, err
+	}
+	f.files.yield()
 	return f.File.Write(p)
 }
 

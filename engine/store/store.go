@@ -29,6 +29,7 @@ type Store struct {
 	ownCache      *Cache
 	writerOptions sstable.WriterOptions
 	ingestDir     string
+	stagingDir    string
 	floor         *atomicfs.Marker
 	compactions   compactions
 	meta          atomic.Pointer[Meta]
@@ -42,10 +43,13 @@ type Store struct {
 	}
 }
 
-// holds are what keeps a store from being closed.
+// holds are what keeps a store from being closed or replaced.
 type holds struct {
-	views      int
-	checkpoint bool
+	views       int
+	checkpoint  bool
+	replacement bool
+	shut        bool          // a replacement is about to be committed: no new views
+	viewsClosed chan struct{} // if set, closed with the last view
 }
 
 // hold changes the holds under their lock.
@@ -55,14 +59,15 @@ func (s *Store) hold(change func(*holds) error) error {
 	return change(&s.mu.holds)
 }
 
-// Open opens the store in o.Dir, or makes an empty one, and removes what a crashed checkpoint left behind.
+// Open opens the store in o.Dir, or makes an empty one, and removes what a crashed checkpoint or replacement left behind.
 func Open(o Options) (_ *Store, err error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{options: o, ingestDir: o.FS.PathJoin(o.Dir, ingestFolder), failing: make(chan struct{})}
-	s.fs = newFiles(o.FS, s.fatal, o.Yield)
+	s := &Store{options: o, failing: make(chan struct{})}
+	s.ingestDir, s.stagingDir = o.FS.PathJoin(o.Dir, ingestFolder), o.FS.PathJoin(o.Dir, stagingFolder)
+	s.fs = newFiles(o.FS, s.fatal, s.failure, o.Yield)
 	s.compactions.yield = o.Yield
 	cache := o.Cache
 	if cache == nil {
@@ -90,8 +95,10 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.fs.decide(false); err != nil {
 		return nil, s.explain("open", err)
 	}
-	if err := o.FS.RemoveAll(s.ingestDir); err != nil && !isNotExist(err) {
-		return nil, fmt.Errorf("store: open: %w", err)
+	for _, dir := range []string{s.ingestDir, s.stagingDir} {
+		if err := o.FS.RemoveAll(dir); err != nil && !isNotExist(err) {
+			return nil, fmt.Errorf("store: open: %w", err)
+		}
 	}
 	if !s.options.HoldCompactions {
 		s.compactions.allow()
@@ -183,12 +190,13 @@ func (s *Store) committed(m Meta) (err error) {
 	return nil
 }
 
-// Close closes the store. It fails, and leaves the store open, while a view or a checkpoint is open. No other call may
+// Close closes the store. It fails, and leaves the store open, while a view, a checkpoint or a replacement is open. No other call may
 // be under way. A store that has failed lets go of its memory only with the process.
 func (s *Store) Close() (err error) {
 	if err := s.hold(func(h *holds) error {
-		if h.views > 0 || h.checkpoint {
-			return fmt.Errorf("store: close: %d views are open, a checkpoint: %t", h.views, h.checkpoint)
+		if h.views > 0 || h.checkpoint || h.replacement {
+			return fmt.Errorf("store: close: %d views are open, a checkpoint: %t, a replacement: %t",
+				h.views, h.checkpoint, h.replacement)
 		}
 		return nil
 	}); err != nil {

@@ -9,7 +9,7 @@ import (
 
 // View is the store at one point in time. Checkpoints that complete later do not show in it. It is a plain Pebble
 // snapshot: compactions keep the records it can see, and only those. (The eventually-file-only kind would keep whole
-// tables instead, up to the size of the store; it guards against excises, which do not happen here.)
+// tables instead, up to the size of the store; it guards against excises, which here wait for all views: Replacement.)
 type View struct {
 	store    *Store
 	snapshot *pebble.Snapshot
@@ -23,7 +23,13 @@ func (s *Store) View() (v *View, err error) {
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	if err := s.hold(func(h *holds) error { h.views++; return nil }); err != nil {
+	if err := s.hold(func(h *holds) error {
+		if h.shut {
+			return ErrReplacing
+		}
+		h.views++
+		return nil
+	}); err != nil {
 		return nil, err
 	}
 	v = &View{store: s}
@@ -59,6 +65,12 @@ func (v *View) Iter(r Range) (it *Iter, err error) {
 	return &Iter{store: v.store, it: i}, nil
 }
 
+// Records hands everything to fn in the store's order, but the meta record: stored key and value, valid during the call
+// only. Replacement.Add takes them. An error of fn ends the walk and is returned.
+func (v *View) Records(fn func(stored, value []byte) error) error {
+	return v.store.walk(v.snapshot, Range{from: []byte{kindKeys}, to: metaKey}, fn)
+}
+
 // Close lets the view go; its iterators must have been closed. Closing twice does nothing.
 func (v *View) Close() (err error) {
 	v.close.Do(func() {
@@ -66,7 +78,13 @@ func (v *View) Close() (err error) {
 		if v.snapshot != nil {
 			err = v.snapshot.Close()
 		}
-		err = errors.Join(err, v.store.hold(func(h *holds) error { h.views--; return nil }))
+		err = errors.Join(err, v.store.hold(func(h *holds) error {
+			if h.views--; h.views == 0 && h.viewsClosed != nil {
+				close(h.viewsClosed)
+				h.viewsClosed = nil
+			}
+			return nil
+		}))
 	})
 	return err
 }

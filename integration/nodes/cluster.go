@@ -146,7 +146,7 @@ func (c *Cluster) args(n *Node, rejoin bool) []string {
 		"--save", "", "--enable-debug-command", "yes", "--log-segment-size", "1mb", "--checkpoint-log-bytes", "4mb"}
 	if c.options.Count > 1 {
 		args = append(args, "--cluster-port", strconv.Itoa(n.peerPort), "--cluster-secret", secret,
-			"--replicas", strconv.Itoa(c.options.Count))
+			"--replicas", strconv.Itoa(c.options.Count), "--replace-after", "5")
 		switch {
 		case n.Index > 0:
 			args = append(args, "--cluster-join", c.Nodes[0].Addr())

@@ -98,6 +98,13 @@ func CheckRoot(b []byte, enc value.Encoding) error {
 // Number is the number under which the nodes of a large collection's entry stand.
 func Number(b []byte) uint64 { return binary.LittleEndian.Uint64(b[4:]) }
 
+// WithNumber is a copy of a large collection's entry whose nodes stand under another number.
+func WithNumber(b []byte, number uint64) []byte {
+	b = append([]byte(nil), b...)
+	binary.LittleEndian.PutUint64(b[4:], number)
+	return b
+}
+
 // Nodes tells of a large collection's entry under which number its nodes stand, how many they are, and their size.
 func Nodes(b []byte) (collection uint64, nodes uint32, size int64) {
 	r := readRoot(b)

@@ -1,0 +1,79 @@
+package raftfsm
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// notedPipeline is a pipeline whose answers are noted for the proof of leadership, with the times of their requests.
+// Answers come in the order of the requests.
+type notedPipeline struct {
+	inner raft.AppendPipeline
+	proof *proof
+	to    raft.ServerID
+
+	sent       chan time.Duration
+	answers    chan raft.AppendFuture
+	stop       chan struct{}
+	once       sync.Once
+	goroutines sync.WaitGroup
+}
+
+// pipelineDepth is more than a transport has in flight.
+const pipelineDepth = 64
+
+func newNotedPipeline(inner raft.AppendPipeline, p *proof, to raft.ServerID) *notedPipeline {
+	n := &notedPipeline{
+		inner:   inner,
+		proof:   p,
+		to:      to,
+		sent:    make(chan time.Duration, pipelineDepth),
+		answers: make(chan raft.AppendFuture, pipelineDepth),
+		stop:    make(chan struct{}),
+	}
+	n.goroutines.Go(n.relay)
+	return n
+}
+
+// AppendEntries sends a request. After an error Raft gives the pipeline up, so a time too many does not matter.
+func (n *notedPipeline) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	n.proof.sends(q)
+	select {
+	case n.sent <- n.proof.now():
+	case <-n.stop:
+		return nil, raft.ErrPipelineShutdown
+	}
+	return n.inner.AppendEntries(q, a)
+}
+
+func (n *notedPipeline) relay() {
+	for {
+		select {
+		case f := <-n.inner.Consumer():
+			sent := <-n.sent
+			if f.Error() == nil {
+				n.proof.answered(n.to, sent, f.Request(), f.Response())
+			}
+			select {
+			case n.answers <- f:
+			case <-n.stop:
+				return
+			}
+		case <-n.stop:
+			return
+		}
+	}
+}
+
+// Consumer is where Raft takes the answers from.
+func (n *notedPipeline) Consumer() <-chan raft.AppendFuture { return n.answers }
+
+// Close closes the pipeline beneath.
+func (n *notedPipeline) Close() error {
+	n.once.Do(func() { close(n.stop) })
+	err := n.inner.Close()
+	n.goroutines.Wait()
+	return err
+}

@@ -1,0 +1,264 @@
+package raftfsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
+
+// sentry stands between Raft and its transport, in both directions. What it sends, it notes for the proof of leadership
+// (proof.go). What it receives, it checks where the stock library does not:
+//
+//   - TimeoutNow makes a replica stand without a pre-vote, and others vote although they have a leader. So it bears the
+//     term in which the sender leads, and one of another term is dropped.
+//   - A heartbeat passes by Raft's main goroutine only if it is of the current term, and the term cannot change while it
+//     is being looked at: else the term could go back behind a vote. All others wait for the main goroutine.
+//   - LeaderCommitIndex is cut down to the last entry that the message vouches for: a follower takes it for all of its
+//     own log, the end of which may be an earlier leader's.
+//
+// It stays when Raft is started anew beneath a group, so it has no Close that Raft could find.
+type sentry struct {
+	inner Transport
+	proof *proof
+	fence termFence
+	inbox chan raft.RPC
+
+	stop       chan struct{}
+	goroutines sync.WaitGroup
+}
+
+var _ Transport = (*sentry)(nil)
+
+var (
+	errStale   = errors.New("the message is of another term")
+	errStopped = errors.New("the replica is being stopped")
+)
+
+// newSentry starts the goroutine that checks what comes in.
+func newSentry(inner Transport, p *proof) *sentry {
+	s := &sentry{inner: inner, proof: p, inbox: make(chan raft.RPC), stop: make(chan struct{})}
+	s.goroutines.Go(s.receive)
+	return s
+}
+
+// close closes the transport beneath too.
+func (s *sentry) close() error {
+	close(s.stop)
+	var err error
+	if c, ok := s.inner.(io.Closer); ok {
+		err = c.Close()
+	}
+	s.goroutines.Wait()
+	return err
+}
+
+func (s *sentry) receive() {
+	for {
+		select {
+		case rpc := <-s.inner.Consumer():
+			if err := s.admit(rpc.Command); err != nil {
+				rpc.Respond(nil, err)
+				continue
+			}
+			if !s.pass(rpc) {
+				return
+			}
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+func (s *sentry) pass(rpc raft.RPC) bool {
+	select {
+	case s.inbox <- rpc:
+		return true
+	case <-s.stop:
+		return false
+	}
+}
+
+// admit changes or refuses what Raft should not see as it is.
+func (s *sentry) admit(command any) error {
+	switch m := command.(type) {
+	case *raft.AppendEntriesRequest:
+		if last := m.PrevLogEntry + uint64(len(m.Entries)); m.LeaderCommitIndex > last {
+			m.LeaderCommitIndex = last
+		}
+	case *raft.TimeoutNowRequest:
+		term, ok := decodeTerm(m.Addr)
+		if current := s.fence.term.Load(); !ok || term != current {
+			return fmt.Errorf("%w: it is from term %d, this is term %d", errStale, term, current)
+		}
+	}
+	return nil
+}
+
+// SetHeartbeatHandler is told by each start of Raft.
+func (s *sentry) SetHeartbeatHandler(handle func(raft.RPC)) {
+	s.inner.SetHeartbeatHandler(func(rpc raft.RPC) {
+		m, ok := rpc.Command.(*raft.AppendEntriesRequest)
+		if !ok || !s.fence.within(m.Term, func() { handle(rpc) }) {
+			s.pass(rpc)
+			return
+		}
+		if len(rpc.RespChan) == 0 { // Raft has been stopped: nobody else will answer
+			rpc.Respond(nil, errStopped)
+		}
+	})
+}
+
+// stand delivers a TimeoutNow to this replica itself, and waits until Raft has taken it.
+func (s *sentry) stand(self raft.ServerID) error {
+	answer := make(chan raft.RPCResponse, 1)
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self)}
+	if !s.pass(raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: header}, RespChan: answer}) {
+		return errStopped
+	}
+	select {
+	case a := <-answer:
+		return a.Error
+	case <-s.stop:
+		return errStopped
+	}
+}
+
+// TimeoutNow adds the term in which this replica leads.
+func (s *sentry) TimeoutNow(id raft.ServerID, to raft.ServerAddress, q *raft.TimeoutNowRequest, a *raft.TimeoutNowResponse) error {
+	term, leads := s.proof.leads()
+	if !leads {
+		return ErrNotLeader
+	}
+	m := *q
+	m.Addr = encodeTerm(term)
+	return s.inner.TimeoutNow(id, to, &m, a)
+}
+
+// termMark tells a term from an address, which is what the field is for.
+var termMark = []byte{0, 't'}
+
+func encodeTerm(term uint64) []byte {
+	return binary.BigEndian.AppendUint64(bytes.Clone(termMark), term)
+}
+
+func decodeTerm(b []byte) (uint64, bool) {
+	b, ok := bytes.CutPrefix(b, termMark)
+	if !ok || len(b) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(b), true
+}
+
+// AppendEntries sends entries or a heartbeat and waits for the answer.
+func (s *sentry) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
+	a *raft.AppendEntriesResponse) error {
+	s.proof.sends(q)
+	sent := s.proof.now()
+	err := s.inner.AppendEntries(id, to, q, a)
+	if err == nil {
+		s.proof.answered(id, sent, q, a)
+	}
+	return err
+}
+
+// AppendEntriesPipeline sends entries without waiting for the answers.
+func (s *sentry) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
+	inner, err := s.inner.AppendEntriesPipeline(id, to)
+	if err != nil {
+		return nil, err
+	}
+	return newNotedPipeline(inner, s.proof, id), nil
+}
+
+// The others pass as they are.
+
+// Consumer is where Raft takes its messages from.
+func (s *sentry) Consumer() <-chan raft.RPC { return s.inbox }
+
+// LocalAddr is this replica's address.
+func (s *sentry) LocalAddr() raft.ServerAddress { return s.inner.LocalAddr() }
+
+// RequestVote asks for a vote.
+func (s *sentry) RequestVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestVoteRequest, a *raft.RequestVoteResponse) error {
+	return s.inner.RequestVote(id, to, q, a)
+}
+
+// RequestPreVote asks whether a vote would be given. Without the method Raft leaves pre-votes out.
+func (s *sentry) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestPreVoteRequest,
+	a *raft.RequestPreVoteResponse) error {
+	return s.inner.RequestPreVote(id, to, q, a)
+}
+
+// InstallSnapshot sends a snapshot.
+func (s *sentry) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *raft.InstallSnapshotRequest,
+	a *raft.InstallSnapshotResponse, data io.Reader) error {
+	return s.inner.InstallSnapshot(id, to, q, a, data)
+}
+
+// EncodePeer is the address as messages carry it.
+func (s *sentry) EncodePeer(id raft.ServerID, a raft.ServerAddress) []byte {
+	return s.inner.EncodePeer(id, a)
+}
+
+// DecodePeer is the opposite.
+func (s *sentry) DecodePeer(b []byte) raft.ServerAddress { return s.inner.DecodePeer(b) }
+
+// termFence knows the term that is on stable storage, which is ahead of the one Raft goes by for a moment.
+type termFence struct {
+	mu   sync.Mutex // held while the term changes, and while a heartbeat is looked at beside the main goroutine
+	term atomic.Uint64
+}
+
+// within calls f if term is the current one, and keeps it current meanwhile; false if it is another.
+func (f *termFence) within(term uint64, do func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.term.Load() != term {
+		return false
+	}
+	do()
+	return true
+}
+
+// fencedStable is the stable store as Raft sees it.
+type fencedStable struct {
+	raft.StableStore
+	fence *termFence
+}
+
+// GetUint64 is how each start of Raft learns its term.
+func (s fencedStable) GetUint64(key []byte) (uint64, error) {
+	v, err := s.StableStore.GetUint64(key)
+	if bytes.Equal(key, keyCurrentTerm) {
+		s.fence.mu.Lock()
+		defer s.fence.mu.Unlock()
+		s.fence.term.Store(v)
+	}
+	return v, err
+}
+
+// SetUint64 writes a number. A term that is current already needs no write; it may come from within a heartbeat.
+func (s fencedStable) SetUint64(key []byte, v uint64) error {
+	if !bytes.Equal(key, keyCurrentTerm) {
+		return s.StableStore.SetUint64(key, v)
+	}
+	if v == s.fence.term.Load() {
+		return nil
+	}
+	s.fence.mu.Lock()
+	defer s.fence.mu.Unlock()
+	if current := s.fence.term.Load(); v < current {
+		return fmt.Errorf("the term would go back from %d to %d", current, v)
+	}
+	if err := s.StableStore.SetUint64(key, v); err != nil {
+		return err
+	}
+	s.fence.term.Store(v)
+	return nil
+}

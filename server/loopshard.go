@@ -1,0 +1,146 @@
+package server
+
+import (
+	"errors"
+
+	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/raftfsm"
+)
+
+// loopShard is what an event loop keeps for one shard: the batch that it fills, those that are in flight, and who waits
+// for them. It belongs to the loop's goroutine, comes to be when the loop first needs it, and is dropped before the shard
+// closes; batches that are in flight then find their way back all the same.
+type loopShard struct {
+	loop  *loop
+	shard *shard
+
+	reader  *engine.Reader
+	open    *batch
+	last    *batch     // the one proposed last, while it is not done
+	flight  int        // batches proposed and not done
+	stalled []*session // sessions that wait for room in a batch
+	lane    lane
+}
+
+// relaxedFlight is how many batches of a loop may be in flight when entries need not be synced before they are
+// acknowledged.
+const relaxedFlight = 4
+
+func (ls *loopShard) allowed() int {
+	if ls.loop.server.always.Load() {
+		return 1
+	}
+	return relaxedFlight
+}
+
+// batch is the open batch, with room for one more call; nil if there is none now.
+func (ls *loopShard) batch() *batch {
+	if ls.open != nil && ls.open.full() {
+		ls.seal()
+		if ls.open != nil {
+			return nil
+		}
+	}
+	if ls.open == nil && ls.last != nil && !ls.last.full() && ls.shard.group.Recall(&ls.last.proposal) {
+		ls.open, ls.last = ls.last, nil // it still waited for its turn: what comes now goes with it
+		ls.flight--
+	}
+	if ls.open == nil {
+		ls.open = ls.loop.spareBatch(ls)
+	}
+	return ls.open
+}
+
+// seal proposes the open batch, if enough of the earlier ones are done.
+func (ls *loopShard) seal() {
+	b := ls.open
+	if b == nil || len(b.notes) == 0 || ls.flight >= ls.allowed() || ls.shard.holdWrites() || ls.shard.watches.holding.Load() > 0 {
+		return
+	}
+	if b.commands.Writes() == 0 {
+		if ls.flight > 0 { // only reads that follow writes in flight: they wait for those, not for an entry
+			return
+		}
+		if ls.answerReads(b) {
+			return
+		}
+	}
+	ls.open, ls.last = nil, b
+	ls.flight++
+	ls.shard.group.Propose(&b.proposal)
+}
+
+// answerReads answers a batch of reads alone at once. It returns false if one of them needs an entry.
+func (ls *loopShard) answerReads(b *batch) bool {
+	ls.loop.beginRead(ls)
+	defer ls.loop.endRead()
+	ls.reader.SetNoTouch(false)
+	for i, c := range b.commands.Calls() {
+		outcome, err := ls.reader.Do(c.Row, c.DB, c.Args, b.Begin(i))
+		if err != nil || outcome != engine.Answered {
+			b.unanswer()
+			return false
+		}
+		b.End(i)
+	}
+	ls.open = nil
+	ls.flight++ // completed takes it back
+	ls.loop.loop.Post(b.complete)
+	return true
+}
+
+// completed takes a batch back, hands out its replies and lets waiting sessions go on.
+func (ls *loopShard) completed(b *batch) {
+	ls.flight--
+	if ls.last == b {
+		ls.last = nil
+	}
+	if b.lane {
+		b.lane, ls.lane.flying = false, false
+		ls.lane.wake()
+	}
+	b.handOut()
+	for i := range b.notes {
+		b.notes[i].session.goOn()
+	}
+	if !errors.Is(b.err, raftfsm.ErrIndeterminate) { // else Raft may still read the entry's bytes
+		b.reset()
+		ls.loop.free = append(ls.loop.free, b)
+	}
+	ls.wakeStalled()
+}
+
+// wakeStalled lets the sessions go on that wait for room in a batch.
+func (ls *loopShard) wakeStalled() {
+	stalled := ls.stalled
+	ls.stalled = nil
+	for _, s := range stalled {
+		s.stalled = false
+		s.goOn()
+	}
+}
+
+// dropped is called when the loop has forgotten the shard, which is about to close.
+func (ls *loopShard) dropped() {
+	if b := ls.open; b != nil {
+		ls.open = nil
+		ls.flight++ // completed takes it back
+		b.err = raftfsm.ErrNotLeader
+		ls.completed(b)
+	}
+	ls.wakeStalled()
+	ls.emptyLane()
+}
+
+// errorReply words what became of a batch that was not applied, or may not have been.
+func errorReply(err error) []byte {
+	switch {
+	case errors.Is(err, raftfsm.ErrIndeterminate):
+		return []byte("-INDETERMINATE the outcome of this command is not known: it may or may not have been applied\r\n")
+	case errors.Is(err, raftfsm.ErrNotLeader):
+		return []byte("-CLUSTERDOWN this node does not lead the shard\r\n")
+	case errors.Is(err, raftfsm.ErrClosed):
+		return []byte("-ERR the server is shutting down\r\n")
+	}
+	return []byte("-TRYAGAIN " + err.Error() + "\r\n")
+}

@@ -5,8 +5,9 @@
 //
 // Throughput and its latencies are taken by redis-benchmark, which treats both alike and costs one core at most; the
 // paced mix, whose latency counts from the moment a request was due, by a generator of our own (load.go). A round
-// measures one server at a time, once all servers have become idle. Everything is on the loopback interface, ends what
-// it started, and is bounded in time.
+// measures one server at a time, once all servers have become idle. The parts from replication on run several nodes of
+// larder as processes of their own (cluster.go). Everything is on the loopback interface, ends what it started, and is
+// bounded in time.
 package main
 
 import (
@@ -49,17 +50,18 @@ type sizes struct {
 	trickle       time.Duration // of the slow changes of a huge hash
 	evictionMax   int64         // maxmemory of Larder
 	evictionAsks  int           // times as many GETs as keys held
+	kills         int           // of leaders
 }
 
 var fullSizes = sizes{keys: 1_000_000, seconds: 4 * time.Second, manyKeys: 3_000_000,
 	overflowBytes: 3 << 30, overflowMax: 256 << 20, mix: 10 * time.Second,
 	members: 1_000_000, manyMembers: 3_000_000, hugeMembers: 10_000_000, trickle: time.Minute,
-	evictionMax: 64 << 20, evictionAsks: 40}
+	evictionMax: 64 << 20, evictionAsks: 40, kills: 30}
 
 var quickSizes = sizes{keys: 100_000, seconds: time.Second, manyKeys: 300_000,
 	overflowBytes: 400 << 20, overflowMax: 64 << 20, mix: 3 * time.Second,
 	members: 100_000, manyMembers: 300_000, hugeMembers: 500_000, trickle: 5 * time.Second,
-	evictionMax: 24 << 20, evictionAsks: 30}
+	evictionMax: 24 << 20, evictionAsks: 30, kills: 5}
 
 // measurement is one part of the table.
 type measurement struct {
@@ -76,6 +78,12 @@ var measurements = []measurement{
 	{"members", (*bench).members},
 	{"large", (*bench).large},
 	{"eviction", (*bench).eviction},
+	{"replication", (*bench).replication},
+	{"failover", (*bench).failover},
+	{"catchup", (*bench).catchup},
+	{"migration", (*bench).migration},
+	{"scaling", (*bench).scaling},
+	{"idle", (*bench).idle},
 }
 
 func main() {
@@ -95,7 +103,7 @@ func run() error {
 	only := flag.String("only", "", "comma-separated parts to run, of "+strings.Join(names, ", "))
 	jsonFile := flag.String("json", "", "file that gets the results as JSON")
 	folder := flag.String("dir", "", "folder for the data, on the disk to measure; default: the system's for temporary files")
-	limit := flag.Duration("limit", 25*time.Minute, "after this long everything is ended")
+	limit := flag.Duration("limit", 50*time.Minute, "after this long everything is ended")
 	program := flag.String("larder", "", "larder's binary; default: built from the sources here")
 	flag.Parse()
 

@@ -44,6 +44,12 @@ func (r *report) atLeast(work, unit string, larder, bound float64) {
 	r.judge(row{Work: work, Unit: unit, Larder: larder, Ratio: larder, Bound: bound})
 }
 
+// none adds a number of things that must not be.
+func (r *report) none(work string, n int) {
+	met := n == 0
+	r.add(row{Work: work, Larder: float64(n), Ratio: float64(n), Most: true, Met: &met})
+}
+
 func (r *report) judge(w row) {
 	if w.Bound != 0 {
 		met := w.Ratio >= w.Bound
@@ -52,6 +58,10 @@ func (r *report) judge(w row) {
 		}
 		w.Met = &met
 	}
+	r.add(w)
+}
+
+func (r *report) add(w row) {
 	r.Rows = append(r.Rows, w)
 	fmt.Fprintln(os.Stderr, w.line())
 }
@@ -101,6 +111,8 @@ func (r *report) writeJSON(file string) error {
 // number prints a figure with as many digits as say something.
 func number(f float64) string {
 	switch {
+	case f == 0:
+		return "0"
 	case f >= 1000:
 		s := fmt.Sprintf("%.0f", f)
 		for i := len(s) - 3; i > 0; i -= 3 {

@@ -46,6 +46,10 @@ type sample struct {
 	p50, p99 float64 // milliseconds
 }
 
+func (s sample) perSecond() float64 { return s.rate }
+func (s sample) middle() float64    { return s.p50 }
+func (s sample) slow() float64      { return s.p99 }
+
 // pair are the two that run side by side.
 type pair struct{ larder, redis *server }
 
@@ -100,17 +104,14 @@ func (b *bench) throughput() error {
 			}
 		}
 	}
-	rate := func(s sample) float64 { return s.rate }
-	p50 := func(s sample) float64 { return s.p50 }
-	p99 := func(s sample) float64 { return s.p99 }
 	for i, l := range loads {
-		b.report.ratio(l.String(), "/s", medianOf(larder[i], rate), medianOf(redis[i], rate), l.floor, false)
+		b.report.ratio(l.String(), "/s", medianOf(larder[i], sample.perSecond), medianOf(redis[i], sample.perSecond), l.floor, false)
 	}
 	for i, l := range loads {
-		b.report.ratio("p99 of "+l.String(), "ms", medianOf(larder[i], p99), medianOf(redis[i], p99), latencyFloor, true)
+		b.report.ratio("p99 of "+l.String(), "ms", medianOf(larder[i], sample.slow), medianOf(redis[i], sample.slow), latencyFloor, true)
 	}
 	for i, l := range loads {
-		b.report.figure("p50 of "+l.String(), "ms", medianOf(larder[i], p50), medianOf(redis[i], p50), 0)
+		b.report.figure("p50 of "+l.String(), "ms", medianOf(larder[i], sample.middle), medianOf(redis[i], sample.middle), 0)
 	}
 	return nil
 }

@@ -176,11 +176,12 @@ func isText(s string) bool {
 	return len(s) <= MaxText
 }
 
+// isAddress says whether s is host:port. A port of 0 is that of a node that does not listen.
 func isAddress(s string) bool {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || host == "" || !isText(s) {
 		return false
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }

@@ -48,12 +48,12 @@ type Options struct {
 
 	// Clock is the wall clock, with a monotonic reading if it has one.
 	Clock func() time.Time
-	// WallShift, if set, is how far the wall clock is ahead of Clock at a moment: it moves the wall clock without moving
-	// real time, which no time.Time can express.
-	WallShift func(time.Time) time.Duration
 	// Uptime is monotonic time since some moment, the same for all groups of a node. If left out, it is the time since
 	// the group was opened, by Clock.
 	Uptime func() time.Duration
+	// WallShift, if set, is how far the wall clock is ahead of Clock at a moment: it moves the wall clock without moving
+	// real time, which no time.Time can express.
+	WallShift func(time.Time) time.Duration
 	// Random draws the entries' seeds. It is called by several goroutines.
 	Random func() uint64
 	// Fatal ends the process: this replica can no longer follow. If it returns, nothing more is applied.

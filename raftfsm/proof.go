@@ -60,7 +60,7 @@ func newProof(g *Group) *proof {
 		now:    g.opts.Uptime,
 		leads:  g.leads,
 		serves: g.serves,
-		pause:  g.opts.Timeouts.Heartbeat / 4,
+		pause:  restOfTheDeaf,
 		configuration: func() raft.Configuration {
 			return g.raft.GetConfiguration().Configuration() // a copy that is at hand: the future is answered already
 		},
@@ -89,6 +89,8 @@ const (
 	unproven = time.Duration(math.MinInt64)
 	// maxWaiters bounds those who wait; each loop of a node is a few of them at most.
 	maxWaiters = 10_000
+	// restOfTheDeaf keeps a voter that is down from being dialled for every read. Raft's heartbeats go on meanwhile.
+	restOfTheDeaf = 50 * time.Millisecond
 )
 
 // sends notes that Raft is about to send q, so that it leads in q's term.

@@ -51,7 +51,7 @@ func (n *node) keepCheckpoints(ctx context.Context) {
 		}
 		hurry := false
 		pinned := n.aof.Pinned(pinnedFactor * n.config.Load().CheckpointLogBytes)
-		for _, sh := range n.local() {
+		for _, sh := range n.all() {
 			if sh.quiet() {
 				continue
 			}

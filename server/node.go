@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/hashicorp/raft"
-
 	"github.com/larder-db/larder/aof"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/raftfsm"
@@ -31,6 +29,8 @@ import (
 //	dir/LOCK       held while the process runs
 //	dir/log/       the log of all shards
 //	dir/raft.db    terms and votes of all shards
+//	dir/node.json  who this node is
+//	dir/meta/      the store of the meta group
 //	dir/shard-<n>/ the store of shard n
 type node struct {
 	config *config.Config
@@ -44,8 +44,10 @@ type node struct {
 	drawn   uint64 // at each start of the process anew, the same for all its groups
 	threads int    // event loops
 	loops   atomic.Pointer[[]*loop]
-	shards  atomic.Pointer[[]*shard] // those that are open, by number; the list is replaced, never changed
+	shards  atomic.Pointer[[]*shard] // those that are open, by number, but for the meta group's; the list is replaced, never changed
 	opening sync.Mutex               // held while a shard opens or closes
+
+	member *member
 
 	stop   context.CancelFunc
 	joined sync.WaitGroup
@@ -67,12 +69,6 @@ type node struct {
 	wall       wallClock
 	pause      pause
 }
-
-const (
-	shardID    = 1
-	serverID   = raft.ServerID("node-1")
-	serverAddr = raft.ServerAddress("node-1")
-)
 
 // logPolicy is the log's name for the configured appendfsync.
 func logPolicy(f config.Fsync) aof.SyncPolicy {
@@ -98,15 +94,7 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 		return nil, err
 	}
 	n.setEviction(c.Load())
-	sh, err := n.openShard(shardOptions{
-		id: shardID, self: serverID,
-		bootstrap: []raft.Server{{ID: serverID, Address: serverAddr}},
-		transport: raftfsm.NewLoopback(serverAddr),
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := sh.waitReady(ctx); err != nil {
+	if err := n.openMember(ctx); err != nil {
 		return nil, err
 	}
 	debug.FreeOSMemory() // what the replay has left behind
@@ -145,6 +133,24 @@ func (n *node) openFiles() (err error) {
 
 // local lists the shards that are open here, by number.
 func (n *node) local() []*shard { return *n.shards.Load() }
+
+// shard finds a shard that is open here; nil: it is not.
+func (n *node) shard(id uint32) *shard {
+	for _, sh := range n.local() {
+		if sh.id == id {
+			return sh
+		}
+	}
+	return nil
+}
+
+// all lists the shards that are open here, the meta group's included.
+func (n *node) all() []*shard {
+	if m := n.member; m != nil && m.system != nil {
+		return append(slices.Clone(n.local()), m.system)
+	}
+	return n.local()
+}
 
 // each calls visit for every shard that is open, which does not close meanwhile.
 func (n *node) each(visit func(sh *shard)) {
@@ -191,6 +197,12 @@ func (n *node) eachLoop(do func(l *loop)) {
 
 func (n *node) random() uint64 { return rand.Uint64() }
 
+// began is what uptime counts from.
+var began = time.Now()
+
+// uptime is the monotonic time by which leadership is proven.
+func (n *node) uptime() time.Duration { return time.Since(began) }
+
 // close stops the background and the shards. With save set, a checkpoint of each is taken first, so that the next start
 // has nothing to replay.
 func (n *node) close(ctx context.Context, save bool) (err error) {
@@ -204,8 +216,17 @@ func (n *node) close(ctx context.Context, save bool) (err error) {
 	if save {
 		err = n.checkpoint()
 	}
+	if n.member != nil {
+		n.member.close()
+	}
 	for _, sh := range n.local() {
 		err = errors.Join(err, n.closeShard(ctx, sh))
+	}
+	if n.member != nil {
+		if n.member.system != nil {
+			err = errors.Join(err, n.closeShard(ctx, n.member.system))
+		}
+		err = errors.Join(err, n.member.closeEndpoint())
 	}
 	if n.cache != nil {
 		n.cache.Close()

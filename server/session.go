@@ -334,6 +334,9 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 			s.turnAway()
 			return true
 		}
+		if isWord(args[0], whereCommand) && len(args) == 1 {
+			return s.tellWhere()
+		}
 		return s.reject(nil, unknownCommand(args))
 	}
 	if e.container() && len(args) > 1 {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +56,9 @@ type shard struct {
 type shardOptions struct {
 	id        uint32
 	folder    string        // below the data folder; "": shard-<id>
+	system    bool          // it holds no clients' data: no event loop knows it, and maxmemory is not for it
+	shards    int           // of the cluster, about
+	nodes     int           // likewise
 	self      raft.ServerID // this node's name in the group
 	bootstrap []raft.Server // the first configuration of a new group; nil: there is one, which this node joins
 	transport raftfsm.Transport
@@ -74,7 +76,7 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		}
 	}
 	if o.folder == "" {
-		o.folder = "shard-" + strconv.FormatUint(uint64(o.id), 10)
+		o.folder = shardFolder(o.id)
 	}
 	if o.seed == nil {
 		o.seed = n.random
@@ -87,11 +89,12 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		}
 	}()
 	sh.engine, err = engine.Open(engine.Options{
-		Store:  store.Options{Dir: filepath.Join(n.config.Load().Dir, o.folder), Cache: n.cache, Logger: n.log, Fatal: n.fatal, HoldCompactions: true, Yield: n.pace},
-		Random: o.seed,
-		Budget: leastFront,
-		Logger: n.log,
-		Pace:   n.pace,
+		Store:   store.Options{Dir: filepath.Join(n.config.Load().Dir, o.folder), Cache: n.cache, Logger: n.log, Fatal: n.fatal, HoldCompactions: true, Yield: n.pace},
+		Random:  o.seed,
+		Budget:  leastFront,
+		Reserve: reserve(o),
+		Logger:  n.log,
+		Pace:    n.pace,
 	})
 	if err != nil {
 		return nil, err
@@ -101,7 +104,9 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 	sh.victims, sh.diskVictims = keys.NewVictims(n.random), keys.NewVictims(n.random)
 	sh.watches = &watches{keys: keys, wake: sh.wakeLanes}
 	sh.checkpoints.mu.last = time.Now()
-	n.divide(append(n.local()[:len(n.local()):len(n.local())], sh)) // what is replayed needs room
+	if !o.system {
+		n.divide(append(n.local()[:len(n.local()):len(n.local())], sh)) // what is replayed needs room
+	}
 	sh.group, err = raftfsm.Open(raftfsm.Options{
 		ID: o.self, Group: o.id, Node: n.drawn,
 		Bootstrap:    o.bootstrap,
@@ -112,6 +117,7 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		Sync:         n.aof.Sync,
 		Clock:        time.Now,
 		WallShift:    n.wall.offset,
+		Uptime:       n.uptime,
 		Random:       n.random,
 		Fatal:        n.fatal,
 		OnLeadership: o.lead,
@@ -122,8 +128,19 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		return nil, errors.Join(err, sh.engine.Close())
 	}
 	sh.watches.group = sh.group
+	if o.system {
+		return sh, nil
+	}
 	n.list(func(list []*shard) []*shard { return append(list, sh) })
 	return sh, nil
+}
+
+// reserve is how much address space a shard's front may take: all of them together stay below what there is.
+func reserve(o shardOptions) int64 {
+	if o.system {
+		return 1 << 34
+	}
+	return max((1<<45)/int64(max(o.shards, 32)), 1<<36)
 }
 
 // shardEngine gives the engine the shape that raftfsm asks for.

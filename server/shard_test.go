@@ -13,9 +13,10 @@ import (
 // openAnother opens a shard of the node's own beside its first.
 func (ts *testServer) openAnother(id uint32) *shard {
 	ts.t.Helper()
-	address := raft.ServerAddress(serverAddr)
+	const address = raft.ServerAddress("here:1")
+	self := raft.ServerID(ts.node.member.id.Node)
 	sh, err := ts.node.openShard(shardOptions{
-		id: id, self: serverID, bootstrap: []raft.Server{{ID: serverID, Address: address}}, transport: raftfsm.NewLoopback(address),
+		id: id, self: self, bootstrap: []raft.Server{{ID: self, Address: address}}, transport: raftfsm.NewLoopback(address),
 	})
 	if err != nil {
 		ts.t.Fatal(err)

@@ -66,6 +66,29 @@ func tlsConfig(v *config.Values) (*tls.Config, error) {
 	return c, nil
 }
 
+// peerTLS is how nodes talk to each other; nil: without TLS. Both sides show the certificate, which an authority of
+// tls-ca-cert-file or tls-ca-cert-dir has to have signed.
+func peerTLS(v *config.Values) (*tls.Config, error) {
+	if !v.Cluster.TLS {
+		return nil, nil
+	}
+	if v.TLS.CertFile == "" || v.TLS.KeyFile == "" || v.TLS.CACertFile == "" && v.TLS.CACertDir == "" {
+		return nil, errors.New("tls-cluster needs tls-cert-file, tls-key-file and tls-ca-cert-file or tls-ca-cert-dir")
+	}
+	cert, err := serverCertificate(v.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("tls-cert-file and tls-key-file cannot be used: %w", err)
+	}
+	authorities, err := clientCAs(v.TLS)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert}, RootCAs: authorities, ClientCAs: authorities,
+		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12,
+	}, nil
+}
+
 // clientCAs reads the authorities that client certificates must come from.
 func clientCAs(t config.TLS) (*x509.CertPool, error) {
 	var files []string

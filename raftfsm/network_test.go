@@ -1,0 +1,192 @@
+package raftfsm
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/raftfsm/peer"
+)
+
+func endpoint(t testing.TB, id string) *peer.Endpoint {
+	t.Helper()
+	e, err := peer.Listen(peer.Options{Bind: []string{"127.0.0.1"}, Secret: "s3cret", NodeID: func() string { return id },
+		ClusterID: func() string { return "larder" }, HandshakeTimeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// fleet is some nodes with some groups each, over sockets. Addresses are in no configuration: they have to be resolved.
+type fleet struct {
+	t      testing.TB
+	groups [][]*node // by group and node
+}
+
+func newFleet(t testing.TB, groups, size int, times Timeouts) *fleet {
+	f := &fleet{t: t}
+	var servers []raft.Server
+	var endpoints []*peer.Endpoint
+	addresses := map[raft.ServerID]raft.ServerAddress{}
+	for i := range size {
+		id := fmt.Sprintf("node-%d", i)
+		e := endpoint(t, id)
+		endpoints = append(endpoints, e)
+		servers = append(servers, raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress("was at " + id)})
+		addresses[raft.ServerID(id)] = raft.ServerAddress(e.Addr().String())
+	}
+	for group := range groups {
+		var replicas []*node
+		for i, s := range servers {
+			n := newNode(t, string(s.ID))
+			n.opts.Group = uint32(group)
+			n.opts.Stable = n.stable.Group(uint32(group))
+			n.opts.Node = uint64(1000 * (i + 1))
+			n.opts.Bootstrap = servers
+			n.opts.Timeouts = times
+			n.opts.Uptime = func() time.Duration { return time.Since(processStart) }
+			n.opts.Transport = NewNetwork(NetworkOptions{Endpoint: endpoints[i], Group: uint32(group), Address: addresses[s.ID],
+				Resolve: func(id raft.ServerID) raft.ServerAddress { return addresses[id] }})
+			replicas = append(replicas, n.open())
+		}
+		f.groups = append(f.groups, replicas)
+	}
+	t.Cleanup(func() {
+		var all sync.WaitGroup
+		for _, replicas := range f.groups {
+			for _, n := range replicas {
+				all.Go(func() { n.close() })
+			}
+		}
+		all.Wait()
+	})
+	return f
+}
+
+func (f *fleet) leader(group int) (leader *node) {
+	f.t.Helper()
+	eventually(f.t, "a leader", func() bool {
+		for _, n := range f.groups[group] {
+			if n.group.CanRead() {
+				leader = n
+			}
+		}
+		return leader != nil
+	})
+	return leader
+}
+
+func TestGroupsOverSockets(t *testing.T) {
+	f := newFleet(t, 3, 3, Timeouts{})
+	var all sync.WaitGroup
+	for group := range f.groups {
+		all.Go(func() {
+			committed := map[string]bool{}
+			for i := 0; len(committed) < 50; i++ { // leadership may change meanwhile, on a slow machine
+				leader := f.leader(group)
+				command := fmt.Sprintf("%d/%d", group, i)
+				if leader.propose(command).wait(t) == nil {
+					committed[command] = true
+				}
+				v := make(verdict, 1)
+				after := leader.group.Uptime()
+				leader.group.Prove(after, func(err error) { v <- err })
+				if err := <-v; err == nil && leader.group.CanRead() && leader.group.Proven() < after {
+					t.Error("less is proven than was said")
+				}
+			}
+			for _, n := range f.groups[group] {
+				eventually(t, "every replica applies all", func() bool {
+					has := 0
+					for _, c := range n.engine.commands() {
+						if committed[c] {
+							has++
+						}
+					}
+					return has == len(committed)
+				})
+			}
+		})
+	}
+	all.Wait()
+}
+
+// The hour-long time-outs say that the start waits for none.
+func TestSoleVoterStandsAtOnceOverSockets(t *testing.T) {
+	f := newFleet(t, 2, 1, never)
+	for group := range f.groups {
+		n := f.groups[group][0].ready()
+		if err := n.propose("x").wait(t); err != nil {
+			t.Fatal(err)
+		}
+		v := make(verdict, 1)
+		after := n.group.Uptime()
+		n.group.Prove(after, func(err error) { v <- err })
+		v.isDone(t)
+		if n.group.Proven() < after {
+			t.Fatal("not proven")
+		}
+	}
+}
+
+// isDone says that the answer was there when Prove returned.
+func (v verdict) isDone(t *testing.T) {
+	t.Helper()
+	if len(v) == 0 {
+		t.Fatal("not answered at once")
+	}
+	v.is(t, nil)
+}
+
+// Messages travel past a leader's own main goroutine and disk, so proofs are pipelined.
+func BenchmarkProve(b *testing.B) {
+	for _, size := range []int{1, 3} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			f := newFleet(b, 1, size, Timeouts{})
+			g := f.leader(0).group
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				done := make(chan error, 1)
+				for pb.Next() {
+					g.Prove(g.Uptime(), func(err error) { done <- err })
+					if err := <-done; err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkProven(b *testing.B) {
+	for _, size := range []int{1, 3} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			f := newFleet(b, 1, size, Timeouts{})
+			g := f.leader(0).group
+			b.ReportAllocs()
+			for b.Loop() {
+				g.Proven()
+			}
+		})
+	}
+}
+
+// BenchmarkProposeOverSockets shows what the sentry costs a committed entry: nothing beside the network and the codec.
+func BenchmarkProposeOverSockets(b *testing.B) {
+	n := newFleet(b, 1, 3, Timeouts{}).leader(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := n.propose("x").wait(b); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,425 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/cluster"
+	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/raftfsm"
+	"github.com/larder-db/larder/raftfsm/peer"
+	"github.com/larder-db/larder/server/config"
+)
+
+// member is this node as part of its cluster: who it is, how it talks to the others, and its replica of the meta group,
+// whose document says which shards are to be open here (replicas.go).
+type member struct {
+	node     *node
+	id       nodeIdentity
+	cluster  atomic.Pointer[string] // id.Cluster, for other goroutines
+	at       addresses
+	endpoint *peer.Endpoint // nil: the node can have no others
+	control  *http.Server
+	client   *cluster.Client
+	system   *shard // the replica of the meta group
+	meta     atomic.Pointer[cluster.Meta]
+	agent    *cluster.Agent
+	joined   *cluster.View // as the cluster said when it took this node in
+
+	founding sync.Map // shards that this node has founded and the document does not say so yet, by number
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// loops of this node that are none of the server's event loops, in the origin of entries.
+const metaLoop = 1<<32 - 2
+
+// joinPause is how long a node waits before it asks again to be taken in.
+const joinPause = 500 * time.Millisecond
+
+// maxStrangers is after how many vain proofs of the secret it gives up.
+const maxStrangers = 5
+
+// openMember has the node join its cluster, or found one, and opens the meta group. What the document asks for is open
+// when it returns, as far as this node knows the document.
+func (n *node) openMember(ctx context.Context) error {
+	m := &member{node: n}
+	n.member = m
+	v := n.config.Load()
+	known, err := m.identify(v)
+	if err != nil {
+		return err
+	}
+	m.cluster.Store(&m.id.Cluster)
+	m.at = addressesOf(v, "")
+	if m.id.Cluster == "" {
+		m.at = addressesOf(v, localAddress(v.Cluster.Join))
+	}
+	if err := m.listen(v); err != nil {
+		return err
+	}
+	if m.id.Cluster == "" {
+		if err := m.join(ctx, v); err != nil {
+			return err
+		}
+	}
+	if err := m.openMeta(ctx, v); err != nil {
+		return err
+	}
+	if err := m.settleFirst(ctx); err != nil {
+		return err
+	}
+	return m.start(known)
+}
+
+// identify reads or decides who this node is. known says that it was decided at an earlier start.
+func (m *member) identify(v *config.Values) (known bool, err error) {
+	if m.id, known, err = loadIdentity(v.Dir); err != nil {
+		return known, err
+	}
+	joins := v.Cluster.Join != ""
+	switch {
+	case known && m.id.Cluster == "" && !joins:
+		return known, errors.New("this folder was about to join a cluster: give cluster-join again, or remove it")
+	case known:
+		if joins && m.id.Cluster != "" {
+			m.node.log.Info("cluster-join has no effect: this node is a member of its cluster", "cluster", m.id.Cluster)
+		}
+		return known, nil
+	}
+	if !joins && v.Cluster.Shards > 1 && !v.Cluster.Enabled {
+		return known, errors.New("more than one shard needs cluster-enabled yes: clients have to know the map")
+	}
+	m.id = nodeIdentity{Node: randomHex()}
+	if !joins {
+		m.id.Cluster, m.id.Seed, m.id.Founder = randomHex(), rand.Uint64(), true
+	}
+	return known, m.id.save(v.Dir)
+}
+
+// localAddress is the address from which this machine reaches another, or "" if it does not.
+func localAddress(to string) string {
+	if to == "" {
+		return ""
+	}
+	c, err := net.Dial("udp", to) // sends nothing
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = c.Close() }()
+	return c.LocalAddr().String()
+}
+
+// listen opens the port for other nodes and serves the control API on it. Where nobody asked for the port, a node does
+// without if it is taken.
+func (m *member) listen(v *config.Values) error {
+	if len(m.at.peerBind) > 0 {
+		hosts, port := splitBinds(m.at.peerBind)
+		secure, err := peerTLS(v)
+		if err != nil {
+			return err
+		}
+		m.endpoint, err = peer.Listen(peer.Options{
+			Bind: hosts, Port: port, Secret: v.Cluster.Secret, TLS: secure,
+			NodeID:    func() string { return m.id.Node },
+			ClusterID: func() string { return *m.cluster.Load() },
+			Logger:    m.node.log,
+		})
+		if err != nil {
+			if !m.at.byDefault {
+				return err
+			}
+			m.node.log.Warn("no other node can join this one: the cluster port cannot be opened; set cluster-port, or -1 for none", "error", err)
+			m.endpoint = nil
+		}
+	}
+	m.client = cluster.NewClient(func(ctx context.Context, address string) (net.Conn, error) {
+		if m.endpoint == nil {
+			return nil, errors.New("this node has no cluster port")
+		}
+		return m.endpoint.Dial(ctx, address, peer.Service{Kind: peer.Control})
+	})
+	if m.endpoint == nil {
+		return nil
+	}
+	m.control = &http.Server{Handler: cluster.Control(cluster.ControlOptions{
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas,
+	}), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	on := m.endpoint.Serve(peer.Service{Kind: peer.Control})
+	m.running.Go(func() {
+		if err := m.control.Serve(on); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			m.node.log.Error("the control API has ended", "error", err)
+		}
+	})
+	return nil
+}
+
+func splitBinds(list []string) (hosts []string, port int) {
+	for _, a := range list {
+		host, p, _ := net.SplitHostPort(a) // made by JoinHostPort
+		hosts = append(hosts, host)
+		port, _ = strconv.Atoi(p)
+	}
+	return hosts, port
+}
+
+// self is this node as the document has it.
+func (m *member) self() cluster.Node {
+	v := m.node.config.Load()
+	peerAddress := m.at.peer
+	if peerAddress == "" {
+		peerAddress = m.at.client
+	}
+	admin := m.at.admin
+	return cluster.Node{
+		ID: cluster.NodeID(m.id.Node), Client: m.at.client, Peer: peerAddress, Admin: admin, Zone: v.Cluster.Zone,
+		Release: Version, FeatureLevel: engine.FeatureLevel, State: cluster.NodeUp,
+	}
+}
+
+// join asks until the cluster has taken this node in, or refuses.
+func (m *member) join(ctx context.Context, v *config.Values) error {
+	if m.endpoint == nil {
+		return errors.New("a node without a cluster port cannot join a cluster")
+	}
+	told := ""
+	for strangers := 0; ; {
+		d, err := m.joinOnce(ctx, v)
+		if err == nil {
+			m.id = nodeIdentity{Node: m.id.Node, Cluster: d.ClusterID, Seed: d.Seed}
+			m.cluster.Store(&d.ClusterID)
+			m.joined = cluster.NewView(&d)
+			m.node.log.Info("joined the cluster", "cluster", d.ClusterID, "node", m.id.Node, "nodes", len(d.Nodes))
+			return m.id.save(v.Dir)
+		}
+		if errors.Is(err, peer.ErrSecret) {
+			strangers++ // a member that is about to end looks the same, for a moment
+		}
+		if errors.Is(err, cluster.ErrRefused) || errors.Is(err, peer.ErrVersion) || errors.Is(err, peer.ErrOtherCluster) || strangers == maxStrangers {
+			return fmt.Errorf("cannot join the cluster of %s: %w", v.Cluster.Join, err)
+		}
+		if err.Error() != told {
+			told = err.Error()
+			m.node.log.Warn("waiting to join the cluster", "member", v.Cluster.Join, "error", err)
+		}
+		select {
+		case <-time.After(joinPause):
+		case <-ctx.Done():
+			return fmt.Errorf("cannot join the cluster of %s: %w", v.Cluster.Join, err)
+		}
+	}
+}
+
+func (m *member) joinOnce(ctx context.Context, v *config.Values) (cluster.Document, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	address, err := askPeerAddress(ctx, v.Cluster.Join)
+	if err != nil {
+		return cluster.Document{}, err
+	}
+	return m.client.Join(ctx, address, "", m.self())
+}
+
+// openMeta opens this node's replica of the meta group and follows the document. A founder writes the first one.
+func (m *member) openMeta(ctx context.Context, v *config.Values) error {
+	var first []raft.Server
+	if m.id.Founder {
+		first = []raft.Server{{ID: raft.ServerID(m.id.Node), Address: raft.ServerAddress(m.self().Peer)}}
+	}
+	sh, err := m.node.openShard(shardOptions{
+		id: cluster.MetaGroup, folder: "meta", system: true, self: raft.ServerID(m.id.Node), bootstrap: first,
+		transport: m.transport(cluster.MetaGroup), seed: m.seed,
+	})
+	if err != nil {
+		return err
+	}
+	m.system = sh
+	sh.engine.Store().AllowCompactions()
+	meta, err := cluster.OpenMeta(cluster.MetaOptions{
+		Self: cluster.NodeID(m.id.Node), Group: sh.group, Engine: sh.engine, Client: m.client, Loop: metaLoop, Logger: m.node.log,
+	})
+	if err != nil {
+		return err
+	}
+	m.meta.Store(meta)
+	if !m.id.Founder || meta.View() != nil {
+		return nil
+	}
+	if err := sh.group.WaitReady(ctx); err != nil {
+		return err
+	}
+	if _, err := meta.Wait(shortly(ctx, 20*time.Millisecond), func(*cluster.View) bool { return true }); err == nil {
+		return nil // it was in the log
+	}
+	d, err := cluster.Found(m.id.Cluster, m.id.Seed, m.self(), v.Cluster.Shards, v.Cluster.Replicas)
+	if err != nil {
+		return err
+	}
+	if err := meta.Found(ctx, d); err != nil && !errors.Is(err, cluster.ErrRefused) {
+		return fmt.Errorf("the cluster cannot be founded: %w", err)
+	}
+	_, err = meta.Wait(ctx, func(*cluster.View) bool { return true })
+	return err
+}
+
+// shortly is ctx for a moment; it needs no cancel, since it ends by itself at once.
+func shortly(ctx context.Context, d time.Duration) context.Context {
+	short, cancel := context.WithTimeout(ctx, d)
+	context.AfterFunc(short, cancel)
+	return short
+}
+
+func (m *member) seed() uint64 { return m.id.Seed }
+
+// transport is a group's way to the other nodes.
+func (m *member) transport(group uint32) raftfsm.Transport {
+	address := raft.ServerAddress(m.self().Peer)
+	if m.endpoint == nil {
+		return raftfsm.NewLoopback(address)
+	}
+	return raftfsm.NewNetwork(raftfsm.NetworkOptions{
+		Endpoint: m.endpoint, Group: group, Address: address, Resolve: m.resolve, Logger: m.node.log,
+	})
+}
+
+// resolve is where a node is, by the document.
+func (m *member) resolve(id raft.ServerID) raft.ServerAddress {
+	if v := m.view(); v != nil {
+		return raft.ServerAddress(v.Address(cluster.NodeID(id)))
+	}
+	return ""
+}
+
+// view is the document as this node knows it; nil: not at all.
+func (m *member) view() *cluster.View {
+	if meta := m.meta.Load(); meta != nil {
+		if v := meta.View(); v != nil {
+			return v
+		}
+	}
+	return m.joined
+}
+
+// replicas lists what is open here, for the others and for the agent.
+func (m *member) replicas() map[uint32]cluster.Replica {
+	list := map[uint32]cluster.Replica{}
+	if m.system != nil {
+		list[cluster.MetaGroup] = m.system.group
+	}
+	for _, sh := range m.node.local() {
+		list[sh.id] = sh.group
+	}
+	return list
+}
+
+// start begins what goes on in the background.
+func (m *member) start(known bool) (err error) {
+	meta := m.meta.Load()
+	m.agent, err = cluster.StartAgent(cluster.AgentOptions{
+		Self: cluster.NodeID(m.id.Node), Meta: meta, Client: m.client, Replicas: m.replicas,
+		Planner: cluster.Planner{ReplaceAfter: m.node.config.Load().Cluster.ReplaceAfter},
+		Clock:   time.Now, Logger: m.node.log,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m.stop = stop
+	m.running.Go(func() { m.follow(ctx) })
+	if known {
+		m.running.Go(func() { m.announce(ctx) })
+	}
+	return nil
+}
+
+// announce tells the cluster where this node is now, if the document says something else.
+func (m *member) announce(ctx context.Context) {
+	meta := m.meta.Load()
+	for ctx.Err() == nil {
+		v := meta.View()
+		self := m.self()
+		if v != nil {
+			if there := v.Node(self.ID); there != nil {
+				self.State = there.State
+				if *there == self {
+					return
+				}
+			}
+			_, err := meta.Do(shortly(ctx, 10*time.Second), cluster.Join{ClusterID: m.id.Cluster, Node: self})
+			if errors.Is(err, cluster.ErrRefused) {
+				m.node.log.Error("the cluster does not take this node's addresses or release", "error", err)
+				return
+			}
+		}
+		select {
+		case <-time.After(joinPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// close ends everything that is the member's own; the shards are the node's.
+func (m *member) close() {
+	if m.stop != nil {
+		m.stop()
+	}
+	if m.agent != nil {
+		m.agent.Close()
+	}
+	if meta := m.meta.Load(); meta != nil {
+		meta.Close()
+	}
+	if m.control != nil {
+		_ = m.control.Close() // it only ends connections
+	}
+	m.running.Wait()
+	if m.client != nil {
+		m.client.Close()
+	}
+}
+
+// closeEndpoint is the last step, once all groups are closed.
+func (m *member) closeEndpoint() error {
+	if m.endpoint == nil {
+		return nil
+	}
+	return m.endpoint.Close()
+}
+
+// folderOf is where a shard's store is.
+func (m *member) folderOf(id uint32) string {
+	return filepath.Join(m.node.config.Load().Dir, shardFolder(id))
+}
+
+func shardFolder(id uint32) string { return "shard-" + strconv.FormatUint(uint64(id), 10) }
+
+// leftShards lists the shards that have a folder here.
+func (m *member) leftShards() (ids []uint32, err error) {
+	entries, err := os.ReadDir(m.node.config.Load().Dir)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
+	}
+	for _, e := range entries {
+		if number, ok := strings.CutPrefix(e.Name(), "shard-"); ok && e.IsDir() {
+			if id, err := strconv.ParseUint(number, 10, 32); err == nil && id > 0 {
+				ids = append(ids, uint32(id))
+			}
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}

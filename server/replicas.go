@@ -1,0 +1,194 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/cluster"
+)
+
+// Which shards are open on this node follows the document: a shard is opened that lists this node, or that has a folder
+// here, and one that does not list it any more is closed and removed once its group has let this node go. A group that
+// has not may still count on what this node has.
+
+// replicaLook is how often the node looks whether what it has to give up has been let go.
+const replicaLook = time.Second
+
+// settleFirst opens what this node knows that it has. A node that is alone waits until its shards serve, since nobody
+// else can; others learn in the background who leads what.
+func (m *member) settleFirst(ctx context.Context) error {
+	v := m.view()
+	if v == nil {
+		return m.openLeft(nil) // a member that has not learned the document yet
+	}
+	if err := m.openAll(v); err != nil {
+		return err
+	}
+	if len(v.Document.Nodes) > 1 {
+		return nil
+	}
+	for _, sh := range m.node.local() {
+		if err := sh.waitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openAll opens what the document asks for and what has a folder here.
+func (m *member) openAll(v *cluster.View) error {
+	for i := range v.Document.Shards {
+		s := &v.Document.Shards[i]
+		if slices.Contains(s.Replicas, cluster.NodeID(m.id.Node)) && m.node.shard(s.ID) == nil {
+			if err := m.openReplica(v, s.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return m.openLeft(v)
+}
+
+// openLeft opens the shards that have a folder here.
+func (m *member) openLeft(v *cluster.View) error {
+	ids, err := m.leftShards()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if m.node.shard(id) == nil {
+			if err := m.openReplica(v, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// openReplica opens a shard. The founder of one that is not born yet begins its group; v may be nil.
+func (m *member) openReplica(v *cluster.View, id uint32) error {
+	o := shardOptions{id: id, self: raft.ServerID(m.id.Node), seed: m.seed, transport: m.transport(id), nodes: 1}
+	if v != nil {
+		o.nodes = len(v.Document.Nodes)
+		o.shards = len(v.Document.Shards)
+		if s := v.Shard(id); s != nil && !s.Born && s.Founder == cluster.NodeID(m.id.Node) {
+			o.bootstrap = []raft.Server{{ID: o.self, Address: raft.ServerAddress(m.self().Peer)}}
+			m.founding.Store(id, true)
+		}
+	}
+	sh, err := m.node.openShard(o)
+	if err != nil {
+		return fmt.Errorf("shard %d cannot be opened: %w", id, err)
+	}
+	if o.nodes > 1 {
+		sh.engine.Store().AllowCompactions()
+	}
+	return nil
+}
+
+// follow opens and closes shards as the document changes, and tells the cluster what has come of it.
+func (m *member) follow(ctx context.Context) {
+	meta := m.meta.Load()
+	look := time.NewTicker(replicaLook)
+	defer look.Stop()
+	for {
+		changed := meta.Changed()
+		if v := meta.View(); v != nil {
+			if err := m.openAll(v); err != nil {
+				m.node.fatal(err)
+				return
+			}
+			m.tellBorn(ctx, v)
+			m.closeGone(ctx, v)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-look.C:
+		}
+	}
+}
+
+// tellBorn has the document say which shards this node has founded.
+func (m *member) tellBorn(ctx context.Context, v *cluster.View) {
+	m.founding.Range(func(key, _ any) bool {
+		id, _ := key.(uint32)
+		sh := m.node.shard(id)
+		if s := v.Shard(id); s == nil || s.Born || sh == nil {
+			m.founding.Delete(key)
+			return true
+		}
+		if sh.group.CanRead() {
+			if _, err := m.meta.Load().Do(shortly(ctx, 5*time.Second), cluster.SetBorn{Shard: id, Node: cluster.NodeID(m.id.Node)}); err == nil {
+				m.founding.Delete(key)
+			}
+		}
+		return ctx.Err() == nil
+	})
+}
+
+// closeGone removes the replicas that the cluster does not count on any more.
+func (m *member) closeGone(ctx context.Context, v *cluster.View) {
+	for _, sh := range m.node.local() {
+		s := v.Shard(sh.id)
+		if s != nil && slices.Contains(s.Replicas, cluster.NodeID(m.id.Node)) || !m.isLetGo(ctx, v, s, sh) {
+			continue
+		}
+		m.node.log.Info("this node is no replica of the shard any more: its copy is removed", "shard", sh.id)
+		if err := m.remove(ctx, sh); err != nil {
+			m.node.fatal(err)
+			return
+		}
+	}
+}
+
+// isLetGo says whether the shard's group has let this node go: the configuration here says so, or the leader does.
+func (m *member) isLetGo(ctx context.Context, v *cluster.View, s *cluster.Shard, sh *shard) bool {
+	servers, index := sh.group.Configuration()
+	self := raft.ServerID(m.id.Node)
+	if index > 0 && !slices.ContainsFunc(servers, func(r raft.Server) bool { return r.ID == self }) {
+		return true
+	}
+	if s == nil || s.Leader == "" || s.Leader == cluster.NodeID(m.id.Node) {
+		return false
+	}
+	status, err := m.client.Status(shortly(ctx, 2*time.Second), v.Address(s.Leader))
+	if err != nil || status.Node != s.Leader {
+		return false
+	}
+	for _, r := range status.Replicas {
+		if r.Group == sh.id && r.Serves && r.Term >= sh.group.Stats().Term {
+			return !slices.ContainsFunc(r.Members, func(i cluster.MemberInfo) bool { return i.Node == cluster.NodeID(m.id.Node) })
+		}
+	}
+	return false
+}
+
+// remove closes a shard and deletes what it has on disk. The log goes first: a store without a log is one that was
+// stopped, a log without a store would be damage. Terms and votes stay, since they were promised.
+func (m *member) remove(ctx context.Context, sh *shard) error {
+	closing, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err := m.node.closeShard(closing, sh)
+	first, e := sh.part.FirstIndex()
+	err = errors.Join(err, e)
+	last, e := sh.part.LastIndex()
+	if err = errors.Join(err, e); err == nil && first > 0 {
+		if err = sh.part.DeleteRange(first, last); err == nil {
+			err = m.node.aof.Sync()
+		}
+	}
+	if err == nil {
+		err = os.RemoveAll(m.folderOf(sh.id))
+	}
+	if err != nil {
+		return fmt.Errorf("shard %d cannot be removed: %w", sh.id, err)
+	}
+	return nil
+}

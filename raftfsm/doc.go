@@ -19,6 +19,10 @@
 //   - A checkpoint carries exactly the index, the term and the configuration that Raft gave to SnapshotStore.Create, and
 //     the log is on stable storage up to there before it is committed.
 //
-// Goroutines of a group, besides Raft's own: watchLeadership (leadership.go), reap and askFutures (reaper.go). Close
-// waits for all of them.
+// The sentry (sentry.go) stands between Raft and its transport, which is a Loopback or a Network; what it sees of the
+// traffic is the ground of the proof of leadership (proof.go) that reads wait for.
+//
+// Goroutines of a group, besides Raft's own and the stock transport's: watchLeadership (leadership.go), reap and askFutures
+// (reaper.go), receive (sentry.go), relay for each pipeline (pipeline.go), ask for each voter that is being asked (proof.go).
+// Close waits for all of them.
 package raftfsm

@@ -92,7 +92,7 @@ func Open(o Options) (*Group, error) {
 	g.goroutines.Go(func() { g.watchLeadership(changes) })
 	g.goroutines.Go(g.reap)
 	g.goroutines.Go(g.askFutures)
-	if g.isSoleVoter() {
+	if g.IsSoleVoter() {
 		g.goroutines.Go(g.standAtOnce)
 	}
 	return g, nil

@@ -40,12 +40,12 @@ func (g *Group) Uptime() time.Duration { return g.opts.Uptime() }
 func (g *Group) Proven() time.Duration { return g.proof.proven() }
 
 // Prove calls done once: with nil as soon as Proven is at or behind after, and with ErrNotLeader, ErrUnproven after the
-// time-out Proof, ErrBusy or ErrClosed if that will not be. It may call it before it returns, and done must not wait. Those
-// who wait at the same time share the messages that it takes.
+// time-out Proof, ErrBusy or ErrClosed if that will not be. It may call it before it returns or from any goroutine, and done
+// must not wait. Those who wait at the same time share the messages that it takes.
 func (g *Group) Prove(after time.Duration, done func(error)) { g.proof.prove(after, done) }
 
-// isSoleVoter says whether the latest configuration has this replica as its only voter.
-func (g *Group) isSoleVoter() bool {
+// IsSoleVoter says whether the latest configuration has this replica as its only voter.
+func (g *Group) IsSoleVoter() bool {
 	f := g.raft.GetConfiguration() // a copy that is at hand: the future is answered already
 	if f.Error() != nil {
 		return false

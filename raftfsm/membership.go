@@ -3,6 +3,7 @@ package raftfsm
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -124,4 +125,29 @@ func (g *Group) configured(what string, id raft.ServerID, f raft.Future) error {
 		err = ErrNotLeader
 	}
 	return fmt.Errorf("shard %d: %s %s: %w", g.opts.Group, what, id, err)
+}
+
+// Follower is what a leader knows of another replica.
+type Follower struct {
+	raft.Server
+	Match  uint64        // it has the log up to here, as safe as appendfsync says
+	Silent time.Duration // since the newest message was sent that it answered
+}
+
+// Followers lists the other replicas; empty if this one does not lead.
+func (g *Group) Followers() []Follower { return g.proof.followers() }
+
+// TransferToFurthest hands the leadership on to the voter that has most of the log, and waits until it has, or has failed.
+func (g *Group) TransferToFurthest() error {
+	var best *Follower
+	list := g.Followers()
+	for i := range list {
+		if f := &list[i]; f.Suffrage == raft.Voter && (best == nil || f.Match > best.Match) {
+			best = f
+		}
+	}
+	if best == nil {
+		return fmt.Errorf("shard %d: hand the leadership on: %w", g.opts.Group, ErrNoMember)
+	}
+	return g.TransferLeadership(best.ID, best.Address)
 }

@@ -75,11 +75,13 @@ func (s *sentry) receive() {
 	}
 }
 
+// pass waits until Raft takes the message; false if it is being stopped, which then is the answer.
 func (s *sentry) pass(rpc raft.RPC) bool {
 	select {
 	case s.inbox <- rpc:
 		return true
 	case <-s.stop:
+		rpc.Respond(nil, errStopped)
 		return false
 	}
 }

@@ -16,15 +16,15 @@ import (
 
 var connectionCommands = []serverCommand{
 	{Command: command.Command{Name: "PING", Arity: -1, Flags: command.Fast, Group: "connection", Since: "1.0.0",
-		Summary: "Answers PONG, or the message.", Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"}}, Run: ping, Anytime: true},
+		Summary: "Answers PONG, or the message.", Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"}}, Run: ping, Anytime: true, Subscribed: true},
 	{Command: command.Command{Name: "ECHO", Arity: 2, Flags: command.Loading | command.Stale | command.Fast, Group: "connection", Since: "1.0.0",
 		Summary: "Answers the message."}, Run: echo, Anytime: true},
 	{Command: command.Command{Name: "SELECT", Arity: 2, Flags: command.Loading | command.Stale | command.Fast, Group: "connection", Since: "1.0.0",
 		Summary: "Changes the data base of this connection."}, Run: selectDB, Anytime: true},
 	{Command: command.Command{Name: "QUIT", Arity: -1, Flags: command.AllowBusy | command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth, Group: "connection", Since: "1.0.0",
-		Summary: "Closes the connection."}, Run: quit, InMulti: true},
+		Summary: "Closes the connection."}, Run: quit, InMulti: true, Subscribed: true},
 	{Command: command.Command{Name: "RESET", Arity: 1, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "6.2.0",
-		Summary: "Brings the connection back to how it began."}, Run: reset, InMulti: true},
+		Summary: "Brings the connection back to how it began."}, Run: reset, InMulti: true, Subscribed: true},
 	{Command: command.Command{Name: "AUTH", Arity: -2, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "1.0.0",
 		Summary: "Logs the connection in."}, Run: auth},
 	{Command: command.Command{Name: "HELLO", Arity: -1, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "6.0.0",
@@ -34,6 +34,10 @@ var connectionCommands = []serverCommand{
 func randomID() uint64 { return rand.Uint64() }
 
 func ping(s *session, args [][]byte, w *resp.Writer) {
+	if s.subscribed.count() > 0 && !s.resp3 && len(args) <= 2 {
+		pingSubscribed(args, w)
+		return
+	}
 	switch len(args) {
 	case 1:
 		w.Simple("PONG")
@@ -64,6 +68,8 @@ func (s *session) selectable(arg []byte) (n int, wrong string) {
 		return 0, reply.NotInteger
 	case n < 0 || n >= keyspace.Databases || n >= s.server.config.Load().Databases:
 		return 0, reply.DBOutOfRange
+	case n > 0 && s.server.sharded:
+		return 0, "ERR SELECT is not allowed in cluster mode"
 	}
 	return n, ""
 }
@@ -75,7 +81,9 @@ func quit(s *session, _ [][]byte, w *resp.Writer) {
 
 func reset(s *session, _ [][]byte, w *resp.Writer) {
 	s.discard()
+	s.forgetEvents()
 	s.db, s.resp3 = 0, false
+	s.asking, s.readOnly = false, false
 	s.client.name = ""
 	s.client.replyOff, s.client.replySkip, s.client.skipNext = false, false, false
 	s.client.noEvict, s.client.noTouch = false, false
@@ -194,9 +202,9 @@ func (s *session) greet(w *resp.Writer) {
 	w.BulkString("id")
 	w.Int(int64(s.conn.ID()))
 	w.BulkString("mode")
-	w.BulkString("standalone")
+	w.BulkString(s.server.mode())
 	w.BulkString("role")
-	w.BulkString("master")
+	w.BulkString(s.server.role())
 	w.BulkString("modules")
 	w.Array(0)
 }

@@ -40,7 +40,7 @@ var infoSections = []infoSection{
 	{name: "Modules", write: func(*figures, *infoText) {}},
 	{name: "Commandstats", extra: true, write: infoCommandStats},
 	{name: "Errorstats", write: infoErrorStats},
-	{name: "Cluster", write: func(_ *figures, b *infoText) { b.int("cluster_enabled", 0) }},
+	{name: "Cluster", write: func(f *figures, b *infoText) { b.flag("cluster_enabled", f.server.sharded) }},
 	{name: "Larder", write: infoLarder},
 	{name: "Keyspace", write: infoKeyspace},
 }
@@ -186,7 +186,7 @@ func infoServer(f *figures, b *infoText) {
 	b.text("redis_git_sha1", "00000000")
 	b.int("redis_git_dirty", 0)
 	b.text("redis_build_id", "0")
-	b.text("redis_mode", "standalone")
+	b.text("redis_mode", f.server.mode())
 	b.text("larder_version", Version)
 	b.text("go_version", runtime.Version())
 	b.text("os", systemName())
@@ -348,20 +348,6 @@ func infoStats(f *figures, b *infoText) {
 	b.int("tracking_total_prefixes", 0)
 	b.int("unexpected_error_replies", 0)
 	b.int("total_error_replies", int64(failures))
-}
-
-func infoReplication(f *figures, b *infoText) {
-	b.text("role", "master")
-	b.int("connected_slaves", 0)
-	b.text("master_failover_state", "no-failover")
-	b.text("master_replid", f.server.runID)
-	b.text("master_replid2", strings.Repeat("0", 40))
-	b.int("master_repl_offset", int64(f.raft.Applied))
-	b.int("second_repl_offset", -1)
-	b.int("repl_backlog_active", 0)
-	b.int("repl_backlog_size", 0)
-	b.int("repl_backlog_first_byte_offset", 0)
-	b.int("repl_backlog_histlen", 0)
 }
 
 func infoCPU(_ *figures, b *infoText) {

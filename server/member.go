@@ -256,14 +256,17 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 		return err
 	}
 	m.meta.Store(meta)
-	if !m.id.Founder || meta.View() != nil {
-		return nil
+	if !sh.group.IsSoleVoter() {
+		return nil // the others say what this node has missed
 	}
 	if err := sh.group.WaitReady(ctx); err != nil {
 		return err
 	}
 	if _, err := meta.Wait(shortly(ctx, 20*time.Millisecond), func(*cluster.View) bool { return true }); err == nil {
 		return nil // it was in the log
+	}
+	if !m.id.Founder {
+		return nil // it is about to arrive
 	}
 	d, err := cluster.Found(m.id.Cluster, m.id.Seed, m.self(), v.Cluster.Shards, v.Cluster.Replicas)
 	if err != nil {

@@ -46,6 +46,11 @@ type session struct {
 	watcher *watcher     // since WATCH
 	playing *execution   // an EXEC some of whose commands are still to be run
 
+	asking     bool     // ASKING: the next command may be for a slot that is on its way here
+	readOnly   bool     // READONLY: replicas may answer
+	awaiting   *waiting // a WAIT that is not answered
+	subscribed subscriptions
+
 	begun     time.Duration // when the server's own command that runs was begun
 	lastReply time.Time     // of a call that took its time
 	softSince time.Time     // since when more is unread than the soft limit allows; zero: it is not
@@ -117,7 +122,8 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 // Closed implements transport.Handler.
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
-	s.held, s.heldBytes, s.waiting, s.playing = nil, 0, nil, nil
+	s.held, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, 0, nil, nil, nil
+	s.forgetEvents()
 	if s.watcher != nil { // its transaction may wait
 		if ls := s.loop.kept(s.watcher.shard); ls != nil {
 			ls.lane.wake()
@@ -136,6 +142,7 @@ func (s *session) goOn() {
 		return
 	}
 	s.inNext = true
+	s.hearLate()
 	s.take()
 	s.loop.endRead()
 	s.inNext = false
@@ -358,6 +365,9 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 		return s.postpone()
 	}
 	s.client.lastCommand = e
+	if why := s.deaf(e); why != "" {
+		return s.reject(e, why)
+	}
 	if s.multi != nil && (e.server == nil || !e.server.InMulti) {
 		return s.enqueue(e, args)
 	}

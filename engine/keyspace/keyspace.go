@@ -374,6 +374,7 @@ type Stats struct {
 	front.Stats
 	Keys    [Databases]int64 // live keys per data base, without those of slots that show nowhere
 	Timed   [Databases]int64 // of these, keys with a time to live
+	Nodes   int64            // nodes of large collections
 	Budget  int64
 	Evicted int64 // clean entries dropped from the front so far, bytes
 	Cold    bool  // some keys may be in the store alone
@@ -386,6 +387,7 @@ func (ks *Keyspace) Stats() Stats {
 	s := Stats{Stats: ks.front.Stats(), Budget: ks.budget.Load(), Evicted: ks.evicted.Load(), Cold: !ks.front.AllComplete()}
 	for db, sp := range ks.mu.dbs {
 		s.Keys[db], s.Timed[db] = ks.visibleLen(sp), sp.Timed()
+		s.Nodes += sp.Nodes.Len()
 	}
 	return s
 }

@@ -151,7 +151,8 @@ func (c *Cluster) args(n *Node, rejoin bool) []string {
 		"--save", "", "--enable-debug-command", "yes", "--log-segment-size", "1mb", "--checkpoint-log-bytes", "4mb"}
 	if c.options.Count > 1 {
 		args = append(args, "--cluster-port", strconv.Itoa(n.peerPort), "--cluster-secret", secret,
-			"--replicas", strconv.Itoa(c.options.Replicas), "--replace-after", "5")
+			"--replicas", strconv.Itoa(c.options.Replicas), "--replace-after", "5",
+			"--admin-bind", n.ip, "--admin-token", secret)
 		switch {
 		case n.Index > 0:
 			args = append(args, "--cluster-join", c.Nodes[0].Addr())
@@ -200,6 +201,7 @@ func (c *Cluster) Larder(timeout time.Duration, args ...string) (string, error) 
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.options.Program, args...)
+	cmd.Env = append(os.Environ(), "LARDER_ADMIN_TOKEN="+secret)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("larder %s: %w: %s", strings.Join(args, " "), err, out)

@@ -94,13 +94,17 @@ func (d *Document) validateShards(f *faults) {
 		validateRanges(f, whose, s.Slots)
 		for _, r := range s.Slots {
 			for slot := int(r.From); slot <= int(r.To) && slot < Slots; slot++ {
-				f.check(owners[slot] == 0, "slot %d is owned by shard %d and by shard %d", slot, owners[slot], s.ID)
+				if owners[slot] != 0 { // asked first: the arguments of each check are allocated
+					f.check(false, "slot %d is owned by shard %d and by shard %d", slot, owners[slot], s.ID)
+				}
 				owners[slot] = s.ID
 			}
 		}
 	}
 	for slot, owner := range owners {
-		f.check(owner != 0, "slot %d is owned by nobody", slot)
+		if owner == 0 {
+			f.check(false, "slot %d is owned by nobody", slot)
+		}
 	}
 }
 
@@ -155,7 +159,9 @@ func (d *Document) validateMigrations(f *faults) {
 		}
 		for _, r := range m.Slots {
 			for slot := int(r.From); slot <= int(r.To) && slot < Slots; slot++ {
-				f.check(taken[slot] == 0, "slot %d is part of migration %d and of migration %d", slot, taken[slot], m.ID)
+				if taken[slot] != 0 {
+					f.check(false, "slot %d is part of migration %d and of migration %d", slot, taken[slot], m.ID)
+				}
 				taken[slot] = m.ID
 			}
 		}

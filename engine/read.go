@@ -90,22 +90,36 @@ func (r *Reader) End() { r.engine.keys.RUnlock() }
 // may wait for the disk, so it is not called on an event loop. due: a declared key has to be deleted first, nothing
 // was written to w. Where the shard does not own a key's slot, the reply is a Refusal's text.
 func (e *Engine) Detached(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) (due bool, err error) {
-	var d declared
-	row = row.Resolve(args)
-	keys := d.add(nil, row, db, args)
-	all := row.Flags&command.LongRead != 0 && len(row.Keys) == 0
+	d, keys, all := detachable(&row, db, args)
 	before := e.keys.Slots()
-	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) {
-		// The copies are of a moment since then: what is owned before and behind it, by the same table, was owned.
-		t := e.keys.Slots()
-		r, refused := d.refused(t, row, args)
-		if !refused && t != before {
-			r, refused = d.refused(before, row, args)
-		}
-		if refused {
-			w.Error(r.String())
-			return
-		}
-		row.Do(tx, args, w)
-	})
+	return e.keys.Detach(keys, all, db, now, seed, func(tx *keyspace.Tx) { e.runDetached(tx, d, before, row, args, w) })
+}
+
+// DetachedPast is Detached for a replica, which cannot delete a key whose time has come: it counts as absent.
+func (e *Engine) DetachedPast(row *command.Command, db int, args [][]byte, now int64, seed uint64, w reply.Writer) error {
+	d, keys, all := detachable(&row, db, args)
+	before := e.keys.Slots()
+	return e.keys.DetachPast(keys, all, db, now, seed, func(tx *keyspace.Tx) { e.runDetached(tx, d, before, row, args, w) })
+}
+
+// detachable resolves the row, and says what has to be at hand for it.
+func detachable(row **command.Command, db int, args [][]byte) (d *declared, keys []keyspace.Key, all bool) {
+	d = &declared{}
+	*row = (*row).Resolve(args)
+	return d, d.add(nil, *row, db, args), (*row).Flags&command.LongRead != 0 && len((*row).Keys) == 0
+}
+
+// runDetached runs the read over its copies, which are of a moment since before was the table of slots: what is owned before
+// and behind it, by the same table, was owned.
+func (e *Engine) runDetached(tx *keyspace.Tx, d *declared, before *keyspace.SlotTable, row *command.Command, args [][]byte, w reply.Writer) {
+	t := e.keys.Slots()
+	r, refused := d.refused(t, row, args)
+	if !refused && t != before {
+		r, refused = d.refused(before, row, args)
+	}
+	if refused {
+		w.Error(r.String())
+		return
+	}
+	row.Do(tx, args, w)
 }

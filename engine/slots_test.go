@@ -306,3 +306,69 @@ func FuzzImport(f *testing.F) {
 		}
 	})
 }
+
+// A slot is copied while another goroutine changes it, and a third one writes checkpoints and drops what is clean.
+func TestSlotsAreCopiedWhileInUse(t *testing.T) {
+	m := newMigrationTest(t, 7)
+	source, target := m.source, m.target
+	m.load(3000 / race.Factor)
+	m.must(target.slots(command.SlotsBeginImport, 1, 1, m.ranges))
+	x := source.SlotExport(m.ranges)
+	defer x.Close()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			m.clock++
+			source.at(m.clock, m.r.IntN(3), byteArgs(m.command()...))
+			if i%50 == 0 {
+				source.commit()
+				source.chill()
+			}
+		}
+	}()
+	head := keyspace.ImportHead{Migration: 1, Attempt: 1, Seed: 42}
+	left := ""
+	send := func(parts [][]byte, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range append(parts, nil) {
+			head.Entry++
+			left = target.at(0, 0, command.ImportArgs(head, p))
+		}
+	}
+	for more := true; more; {
+		var parts [][]byte
+		var err error
+		parts, more, err = x.Next(8 << 10)
+		send(parts, err)
+		send(x.Changes(20, 8<<10))
+	}
+	for range 20 {
+		send(x.Changes(100, 8<<10))
+	}
+	close(stop)
+	<-stopped
+	m.must(source.slots(command.SlotsFreeze, 1, 1, m.ranges))
+	for n := 1; n > 0 || left != ":0"; n, _ = x.Changed() {
+		send(x.Changes(100, 8<<10))
+	}
+	want := digest(t, source.Engine)
+	m.must(target.slots(command.SlotsSeal, 1, 1, m.ranges))
+	m.must(target.slots(command.SlotsOwn, 1, 1, m.ranges))
+	m.must(source.slots(command.SlotsDisown, 1, 1, m.ranges))
+	a, b := digest(t, source.Engine), digest(t, target.Engine)
+	if got := [2]uint64{a[0] ^ b[0], a[1] + b[1]}; got != want {
+		t.Fatalf("%d and %d keys of %d", a[1], b[1], want[1])
+	}
+	for _, s := range []*shard{m.source, m.target, m.model} {
+		s.close()
+	}
+}

@@ -39,6 +39,17 @@ func (g *Group) Uptime() time.Duration { return g.opts.Uptime() }
 // state as it is now. It is negative if this replica does not serve. A replica that is a quorum by itself proves all.
 func (g *Group) Proven() time.Duration { return g.proof.proven() }
 
+// ServesAlone says that this replica serves and is a quorum by itself, so that whatever arrives is proven: it is Proven for
+// those who ask for every command. It may say no where Proven would say yes.
+func (g *Group) ServesAlone() bool {
+	alone := g.proof.alone.Load()
+	if alone == 0 {
+		return g.Proven() >= 0 && g.proof.alone.Load() != 0
+	}
+	term, ok := g.serves()
+	return ok && term == alone
+}
+
 // Prove calls done once: with nil as soon as Proven is at or behind after, and with ErrNotLeader, ErrUnproven after the
 // time-out Proof, ErrBusy or ErrClosed if that will not be. It may call it before it returns or from any goroutine, and done
 // must not wait. Those who wait at the same time share the messages that it takes.

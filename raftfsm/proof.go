@@ -39,8 +39,9 @@ type proof struct {
 	// pause is how long a voter that did not answer is left alone.
 	pause time.Duration
 
-	term atomic.Uint64 // mu.term, for those who only want to see that nothing has changed
-	mu   struct {
+	term  atomic.Uint64 // mu.term, for those who only want to see that nothing has changed
+	alone atomic.Uint64 // the term in which this replica is known to be a quorum by itself; 0: it is not
+	mu    struct {
 		sync.Mutex
 		term      uint64                     // what follows belongs to it
 		heartbeat *raft.AppendEntriesRequest // as Raft sends it; nil until it has sent something
@@ -117,7 +118,7 @@ func (p *proof) beginLocked(term uint64) {
 	p.mu.term = term
 	p.mu.heartbeat = nil
 	p.mu.contacts = make(map[raft.ServerID]*contact)
-	p.mu.current = false
+	p.doubtLocked()
 }
 
 func (p *proof) contactLocked(id raft.ServerID) *contact {
@@ -142,7 +143,7 @@ func (p *proof) answered(id raft.ServerID, sent time.Duration, q *raft.AppendEnt
 	c := p.contactLocked(id)
 	c.sent = max(c.sent, sent)
 	c.match = max(c.match, q.PrevLogEntry+uint64(len(q.Entries)))
-	p.mu.current = false
+	p.doubtLocked()
 	ready := p.settledLocked()
 	p.mu.Unlock()
 	answer(ready, nil)
@@ -254,6 +255,15 @@ func (p *proof) readVotersLocked() {
 		}
 	}
 	p.mu.current = true
+	if p.mu.votes && len(p.mu.voters) == 0 {
+		p.alone.Store(p.mu.term)
+	}
+}
+
+// doubtLocked has the voters be read anew.
+func (p *proof) doubtLocked() {
+	p.mu.current = false
+	p.alone.Store(0)
 }
 
 // proven is provenLocked for who does not hold the lock; unproven if this replica does not serve.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"time"
 
 	"github.com/larder-db/larder/engine"
@@ -28,6 +29,8 @@ type batch struct {
 // note says whose a call is.
 type note struct {
 	session *session
+	number  uint64 // of the session's calls
+	slot    int    // of its keys, if slots decide
 	entry   *entry
 	resp3   bool
 	failed  bool
@@ -95,27 +98,32 @@ func (b *batch) handOut() {
 		n := &b.notes[i]
 		if b.err != nil {
 			var reply []byte
-			if !n.silent {
+			switch {
+			case n.silent:
+			case errors.Is(b.err, raftfsm.ErrNotLeader):
+				reply = l.turnedAway(n)
+			default:
 				reply = errorReply(b.err)
 			}
 			if n.exec != nil {
-				n.exec.answered(l, reply, true)
+				n.exec.answered(n.number, reply, true)
 				continue
 			}
-			n.session.answered(reply)
+			n.session.answered(n.number, reply)
 			continue
 		}
+		reply := b.out.Buf[start:n.end]
+		start = n.end
 		if n.failed {
 			l.stats[n.entry.id].failed++
+			reply = l.ifRefused(reply)
 		}
 		if n.entry != l.server.expireEntry && n.exec == nil {
 			n.session.took(n.entry, b.argsIfSlow(i), n.took)
 		}
-		reply := b.out.Buf[start:n.end]
-		start = n.end
 		if n.exec != nil {
 			n.session.took(n.entry, nil, n.took) // its commands may be slow
-			n.exec.answered(l, reply, false)
+			n.exec.answered(n.number, reply, false)
 			continue
 		}
 		switch {
@@ -127,7 +135,7 @@ func (b *batch) handOut() {
 		if n.silent {
 			reply = nil
 		}
-		n.session.answered(reply)
+		n.session.answered(n.number, reply)
 	}
 }
 

@@ -67,7 +67,7 @@ var clusterCommands = []serverCommand{
 // clusterRow is a row of a subcommand of CLUSTER: all but the errors of arity need a server in cluster mode.
 func clusterRow(name string, arity int, flags command.Flags, since, summary string, run func(*session, [][]byte, *resp.Writer), tips ...string) serverCommand {
 	row := clientRow(name, arity, flags, since, summary, func(s *session, args [][]byte, w *resp.Writer) {
-		if !s.server.sharded {
+		if !s.server.node.clustered {
 			w.Error(noClusterSupport)
 			return
 		}
@@ -449,8 +449,8 @@ func slotArg(arg []byte, w *resp.Writer, wrong string) (slot uint16, ok bool) {
 }
 
 func clusterCountKeys(s *session, args [][]byte, w *resp.Writer) {
-	if _, ok := slotArg(args[2], w, "ERR Invalid slot"); ok {
-		s.readSlot(command.CountKeysInSlot, args)
+	if slot, ok := slotArg(args[2], w, "ERR Invalid slot"); ok {
+		s.readSlot(command.CountKeysInSlot, slot, args, w)
 	}
 }
 
@@ -463,20 +463,36 @@ func clusterGetKeys(s *session, args [][]byte, w *resp.Writer) {
 	case slot < 0 || slot >= front.Slots || count < 0:
 		w.Error("ERR Invalid slot or number of keys")
 	default:
-		s.readSlot(command.GetKeysInSlot, args)
+		s.readSlot(command.GetKeysInSlot, uint16(slot), args, w)
 	}
 }
 
 // readSlot has a worker answer what this node has in a slot.
-func (s *session) readSlot(row *command.Command, args [][]byte) {
+func (s *session) readSlot(row *command.Command, slot uint16, args [][]byte, w *resp.Writer) {
 	n := s.server.node
-	sh := s.home().shard
-	s.slowly(args, func(args [][]byte, w *resp.Writer) {
-		if _, err := sh.engine.Detached(row, 0, args, sh.group.Now(), n.random(), w); err != nil {
-			s.server.log.Error("a read met data that cannot be read", "command", row.Name, "error", err)
-			w.Error(unreadable)
-		}
-	})
+	r := n.routing.Load()
+	sh := r.sole
+	if sh == nil {
+		sh = r.owners[r.slots[slot]].local
+	}
+	switch {
+	case sh != nil:
+		s.slowly(args, func(args [][]byte, w *resp.Writer) {
+			if !sh.use() {
+				w.Error(noLeader)
+				return
+			}
+			defer sh.unuse()
+			if _, err := sh.engine.Detached(row, 0, args, sh.group.Now(), n.random(), w); err != nil {
+				s.server.log.Error("a read met data that cannot be read", "command", row.Name, "error", err)
+				w.Error(unreadable)
+			}
+		})
+	case row == command.CountKeysInSlot:
+		w.Int(0)
+	default:
+		w.Array(0)
+	}
 }
 
 // transferPatience bounds how long a change of leader is waited for.
@@ -518,7 +534,7 @@ func clusterFailover(s *session, args [][]byte, w *resp.Writer) {
 }
 
 func asking(s *session, _ [][]byte, w *resp.Writer) {
-	if !s.server.sharded {
+	if !s.server.node.clustered {
 		w.Error(noClusterSupport)
 		return
 	}
@@ -533,7 +549,7 @@ func readOnly(s *session, _ [][]byte, w *resp.Writer) { s.setReadOnly(true, w) }
 func readWrite(s *session, _ [][]byte, w *resp.Writer) { s.setReadOnly(false, w) }
 
 func (s *session) setReadOnly(on bool, w *resp.Writer) {
-	if !s.server.sharded && len(s.server.topology.Map().Nodes) == 1 {
+	if !s.server.node.clustered && len(s.server.topology.Map().Nodes) == 1 {
 		w.Error(noClusterSupport)
 		return
 	}

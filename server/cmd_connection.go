@@ -66,10 +66,10 @@ func (s *session) selectable(arg []byte) (n int, wrong string) {
 	switch {
 	case err != nil:
 		return 0, reply.NotInteger
+	case n != 0 && s.inCluster():
+		return 0, "ERR SELECT is not allowed in cluster mode"
 	case n < 0 || n >= keyspace.Databases || n >= s.server.config.Load().Databases:
 		return 0, reply.DBOutOfRange
-	case n > 0 && s.server.sharded:
-		return 0, "ERR SELECT is not allowed in cluster mode"
 	}
 	return n, ""
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -13,7 +14,6 @@ import (
 	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/engine/reply"
 	"github.com/larder-db/larder/engine/value"
-	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/server/resp"
 )
 
@@ -137,11 +137,22 @@ func debugSetActiveExpire(s *session, args [][]byte, w *resp.Writer) {
 }
 
 // look runs a read of the keys that the command names from position 2 on, on a worker.
-func (s *session) look(args [][]byte, do command.Handler) {
-	sh, db := s.home().shard, s.db
+func (s *session) look(args [][]byte, w *resp.Writer, do command.Handler) {
+	db := s.db
 	row := &command.Command{Name: "DEBUG", Arity: -2, Flags: command.ReadOnly, Do: do,
 		Keys: []command.KeySpec{{First: 2, Last: -1, Step: 1, Use: command.RO}}}
+	ls, _, why := s.route(row, args)
+	if why != "" {
+		w.Error(why)
+		return
+	}
+	sh := ls.shard
 	s.slowly(args, func(args [][]byte, w *resp.Writer) {
+		if !sh.use() {
+			w.Error(noLeader)
+			return
+		}
+		defer sh.unuse()
 		// A key that is due is about to be deleted: it is looked at with the clock that stands still before that.
 		now := sh.group.Now()
 		due, err := sh.engine.Detached(row, db, args, now, sh.node.random(), w)
@@ -155,14 +166,14 @@ func (s *session) look(args [][]byte, do command.Handler) {
 	})
 }
 
-func debugObject(s *session, args [][]byte, _ *resp.Writer) {
-	s.look(args[:3], func(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
+func debugObject(s *session, args [][]byte, w *resp.Writer) {
+	s.look(args[:3], w, func(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		command.DebugObject(tx, args[2], s.server.thresholds(), w)
 	})
 }
 
-func debugDigestValue(s *session, args [][]byte, _ *resp.Writer) {
-	s.look(args, func(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
+func debugDigestValue(s *session, args [][]byte, w *resp.Writer) {
+	s.look(args, w, func(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 		w.Array(len(args) - 2)
 		for _, key := range args[2:] {
 			var d command.Digest
@@ -286,14 +297,14 @@ func debugPopulate(s *session, args [][]byte, w *resp.Writer) {
 	if len(args) > 3 {
 		prefix = args[3]
 	}
-	p := populate{server: s.server, shard: s.home().shard, db: s.db, prefix: append([]byte(nil), prefix...), count: numbers[0], size: numbers[1]}
+	p := populate{server: s.server, routing: s.server.node.routing.Load(), db: s.db, prefix: append([]byte(nil), prefix...), count: numbers[0], size: numbers[1]}
 	s.slowly(args, func(_ [][]byte, w *resp.Writer) { p.run(w) })
 }
 
 // populate writes many keys through the log, in pieces.
 type populate struct {
-	shard       *shard
 	server      *Server
+	routing     *routing
 	db          int
 	prefix      []byte
 	count, size int64
@@ -304,41 +315,62 @@ func (p *populate) run(w *resp.Writer) {
 	row := command.Lookup([]byte("LARDER.POPULATE"))
 	each := max(1, min(populateKeys, populateBytes/(p.size+int64(len(p.prefix))+1)))
 	for start := int64(0); start < p.count; start += each {
-		for p.shard.holdWrites() && !p.server.workers.ending() {
-			time.Sleep(memoryLook)
-		}
-		if p.server.workers.ending() {
-			w.Error("ERR the server is shutting down")
-			return
-		}
-		if why := p.shard.refuse(row); why != "" {
-			w.Error(why)
-			return
-		}
-		if !p.piece(row, start, min(each, p.count-start), w) {
-			return
+		for sh, b := range p.piece(row, start, min(each, p.count-start)) {
+			if why := p.propose(row, sh, b); why != "" {
+				w.Error(why)
+				return
+			}
 		}
 	}
 	w.Simple(reply.OK)
 }
 
-// piece writes count keys from number start on. What went wrong it writes to w, and returns false.
-func (p *populate) piece(row *command.Command, start, count int64, w *resp.Writer) bool {
+// piece is what writes count keys from number start on. Where slots decide, keys that are not served here are left out.
+func (p *populate) piece(row *command.Command, start, count int64) map[*shard]*engine.Batch {
 	number := func(n int64) []byte { return strconv.AppendInt(nil, n, 10) }
-	answer := singleReply{&resp.Writer{}}
-	b := &engine.Batch{Replies: answer}
-	b.AddWrite(row, p.db, [][]byte{[]byte(row.Name), number(count), p.prefix, number(p.size), number(start)})
-	done := make(chan error, 1)
-	p.shard.group.Propose(&raftfsm.Proposal{Batch: b, Loop: backgroundLoop, Done: func(_ *raftfsm.Proposal, err error) { done <- err }})
-	if err := <-done; err != nil {
-		w.Error(strings.TrimSuffix(string(errorReply(err)[1:]), "\r\n"))
-		return false
+	batches := map[*shard]*engine.Batch{}
+	add := func(sh *shard, start, count int64) {
+		if batches[sh] == nil {
+			batches[sh] = &engine.Batch{Replies: singleReply{&resp.Writer{}}}
+		}
+		batches[sh].AddWrite(row, p.db, [][]byte{[]byte(row.Name), number(count), p.prefix, number(p.size), number(start)})
 	}
-	if answer.w.Errors() > 0 {
-		w.Error(strings.TrimSuffix(string(answer.w.Buf[1:]), "\r\n"))
-		return false
+	if sole := p.routing.sole; sole != nil {
+		add(sole, start, count)
+		return batches
 	}
-	return true
+	for i := start; i < start+count; i++ {
+		slot := keyspace.Slot(fmt.Appendf(nil, "%s:%d", p.prefix, i))
+		if sh := p.routing.owners[p.routing.slots[slot]].local; sh != nil && sh.leads() {
+			add(sh, i, 1)
+		}
+	}
+	return batches
+}
+
+// propose takes a batch of populate's through the shard's log and says what went wrong, or "".
+func (p *populate) propose(row *command.Command, sh *shard, b *engine.Batch) string {
+	if !sh.use() {
+		return noLeader
+	}
+	defer sh.unuse()
+	for sh.holdWrites() && !p.server.workers.ending() && sh.ctx.Err() == nil {
+		time.Sleep(memoryLook)
+	}
+	if p.server.workers.ending() {
+		return "ERR the server is shutting down"
+	}
+	if why := sh.refuse(row); why != "" {
+		return why
+	}
+	if err := sh.proposeAndWait(context.Background(), b); err != nil {
+		return strings.TrimSuffix(string(errorReply(err)[1:]), "\r\n")
+	}
+	if answer, ok := b.Replies.(singleReply); ok && answer.w.Errors() > 0 {
+		head, _, _ := strings.Cut(string(answer.w.Buf[1:]), "\r\n")
+		return head
+	}
+	return ""
 }
 
 // singleReply keeps the reply of a batch of one call.

@@ -40,7 +40,7 @@ var infoSections = []infoSection{
 	{name: "Modules", write: func(*figures, *infoText) {}},
 	{name: "Commandstats", extra: true, write: infoCommandStats},
 	{name: "Errorstats", write: infoErrorStats},
-	{name: "Cluster", write: func(f *figures, b *infoText) { b.flag("cluster_enabled", f.server.sharded) }},
+	{name: "Cluster", write: func(f *figures, b *infoText) { b.flag("cluster_enabled", f.server.node.clustered) }},
 	{name: "Larder", write: infoLarder},
 	{name: "Keyspace", write: infoKeyspace},
 }
@@ -206,6 +206,14 @@ func infoServer(f *figures, b *infoText) {
 	b.text("config_file", f.server.config.File())
 	b.flag("io_threads_active", len(f.server.loops) > 1)
 	b.int("larder_event_loops", int64(len(f.server.loops)))
+}
+
+// mode is what kind of server Redis's clients meet here.
+func (srv *Server) mode() string {
+	if srv.node.clustered {
+		return "cluster"
+	}
+	return "standalone"
 }
 
 // multiplexing is how plain connections are waited for.

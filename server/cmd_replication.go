@@ -145,7 +145,7 @@ func infoReplication(f *figures, b *infoText) {
 }
 
 func replicaOf(s *session, args [][]byte, w *resp.Writer) {
-	if s.server.sharded {
+	if s.server.node.clustered {
 		w.Error("ERR REPLICAOF not allowed in cluster mode.")
 		return
 	}
@@ -216,7 +216,7 @@ func (o *failoverOptions) parse(args [][]byte, w *resp.Writer) bool {
 // what becomes of it. FORCE changes nothing: a replica that lacks acknowledged writes is never made to lead.
 func failover(s *session, args [][]byte, w *resp.Writer) {
 	srv := s.server
-	if srv.sharded {
+	if srv.node.clustered {
 		w.Error("ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.")
 		return
 	}

@@ -45,7 +45,7 @@ var sentinelCommands = []serverCommand{
 
 func sentinelRow(name string, arity int, since, summary string, run func(*session, [][]byte, *resp.Writer)) serverCommand {
 	row := clientRow(name, arity, command.Admin, since, summary, func(s *session, args [][]byte, w *resp.Writer) {
-		if s.server.sharded {
+		if s.server.node.clustered {
 			w.Error("ERR SENTINEL is for cluster-enabled no: with several shards, use a client for Redis Cluster")
 			return
 		}

@@ -27,12 +27,15 @@ var transactionCommands = []serverCommand{
 
 const execName = "EXEC"
 
+// watchRow says which of WATCH's arguments are keys.
+var watchRow = &command.Command{Name: "WATCH", Keys: []command.KeySpec{{First: 1, Last: -1, Step: 1, Use: command.RO}}}
+
 func multi(s *session, _ [][]byte, w *resp.Writer) {
 	if s.multi != nil {
 		w.Error("ERR MULTI calls can not be nested")
 		return
 	}
-	s.multi = &transaction{}
+	s.multi = &transaction{slot: noSlot}
 	w.Simple(reply.OK)
 }
 
@@ -73,7 +76,15 @@ func watchKeys(s *session, args [][]byte, w *resp.Writer) {
 		w.Error("ERR WATCH inside MULTI is not allowed")
 		return
 	}
-	sh := s.home().shard
+	ls, _, why := s.route(watchRow, args)
+	if why == "" && s.watcher != nil && s.watcher.shard != ls.shard {
+		why = crossSlot
+	}
+	if why != "" {
+		w.Error(why)
+		return
+	}
+	sh := ls.shard
 	term := sh.group.LeaderTerm()
 	if term == 0 {
 		w.Error(noLeader)
@@ -103,7 +114,12 @@ func watchKeys(s *session, args [][]byte, w *resp.Writer) {
 	}
 	done, err := look(false)
 	if err == nil && !done { // a key is cold
-		s.workReply(func() { _, err = look(true) }, func(w *resp.Writer) { s.watched(err, w) })
+		s.workReply(func() {
+			if err = errClosing; sh.use() {
+				defer sh.unuse()
+				_, err = look(true)
+			}
+		}, func(w *resp.Writer) { s.watched(err, w) })
 		return
 	}
 	s.watched(err, w)

@@ -207,7 +207,7 @@ func pingSubscribed(args [][]byte, w *resp.Writer) {
 // leaderChanged tells Sentinel's clients that the shard has another leader. Whoever keeps the topology calls it, from any
 // goroutine.
 func (srv *Server) leaderChanged(from, to *clusterNode) {
-	if srv.sharded || from == nil || to == nil || from.ID == to.ID {
+	if srv.node.clustered || from == nil || to == nil || from.ID == to.ID {
 		return
 	}
 	srv.publish("+switch-master", fmt.Sprintf("%s %s %d %s %d", srv.config.Load().Cluster.SentinelMasterName, from.Host, from.port(false), to.Host, to.port(false)))

@@ -117,7 +117,7 @@ func (x *execution) admit(admission *raftfsm.Admission, b *batch) bool {
 		return false
 	}
 	b.commands.AddWrite(command.Exec(), x.session.db, x.args)
-	x.ride(b)
+	x.ride(b, x.slot)
 	var f engine.Footprint
 	f.Add(command.Exec(), x.args)
 	admission.Admit(f)

@@ -29,12 +29,13 @@ func TestLongReadsDoNotRide(t *testing.T) {
 		return args
 	}
 	onLoop(ts, func(s *session) {
+		home := s.loop.of(ts.node.sole())
 		lcs, get := s.server.table.find([]byte("lcs")), s.server.table.find([]byte("get"))
 		s.issued++ // a write that is not finished
-		if s.read(s.home(), lcs, words("LCS", "a", "b")) || s.home().open != nil {
+		if s.read(home, noSlot, lcs, words("LCS", "a", "b")) || home.open != nil {
 			t.Error("LCS rides behind a write")
 		}
-		if !s.read(s.home(), get, words("GET", "a")) || s.home().open == nil || len(s.home().open.commands.Calls()) != 1 {
+		if !s.read(home, noSlot, get, words("GET", "a")) || home.open == nil || len(home.open.commands.Calls()) != 1 {
 			t.Error("GET does not ride behind a write")
 		}
 		s.finished++
@@ -42,10 +43,10 @@ func TestLongReadsDoNotRide(t *testing.T) {
 	c.want("$-1\r\n")
 	onLoop(ts, func(s *session) {
 		lcs := s.server.table.find([]byte("lcs"))
-		if s.readBehindExpiry(s.home(), lcs, words("LCS", "a", "b")) {
+		if s.readBehindExpiry(s.loop.of(ts.node.sole()), noSlot, lcs, words("LCS", "a", "b")) {
 			t.Error("LCS rides behind the deletion of its keys")
 		}
-		if calls := s.home().open.commands.Calls(); len(calls) != 1 || calls[0].Local {
+		if calls := s.loop.of(ts.node.sole()).open.commands.Calls(); len(calls) != 1 || calls[0].Local {
 			t.Errorf("the batch has %v", calls)
 		}
 	})

@@ -13,12 +13,14 @@ type loop struct {
 	loop   *transport.Loop
 	id     int
 
-	shards  []*loopShard // by shard.place; nil: none yet
-	reading *loopShard   // whose shared lock is held, for a run of reads of one session; nil: none
-	free    []*batch
-	run     []taken     // room for the commands that a session takes together
-	paused  []*session  // sessions that wait for the end of a pause
-	out     resp.Writer // replies of reads and of the server's own commands
+	shards    []*loopShard // by shard.place; nil: none yet
+	doubts    bool         // a shard here has more voters than one: what arrives has to be proven
+	reading   *loopShard   // whose shared lock is held, for a run of reads of one session; nil: none
+	free      []*batch
+	positions []int       // room for the places of a command's keys
+	run       []taken     // room for the commands that a session takes together
+	paused    []*session  // sessions that wait for the end of a pause
+	out       resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id
 	lapped   time.Duration // when the clock was read last for a read's duration
@@ -71,6 +73,7 @@ func (l *loop) drop(sh *shard) {
 func (l *loop) turnEnd() {
 	for _, ls := range l.shards {
 		if ls != nil {
+			ls.askProof()
 			ls.sealLane()
 			ls.seal()
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"time"
 
 	"github.com/larder-db/larder/engine"
 	"github.com/larder-db/larder/raftfsm"
@@ -20,6 +21,10 @@ type loopShard struct {
 	flight  int        // batches proposed and not done
 	stalled []*session // sessions that wait for room in a batch
 	lane    lane
+
+	proven  time.Duration // up to when it is proven that this node led, by the group's uptime
+	parked  []*session    // sessions that wait for a proof that nobody has asked for yet
+	probing *batch        // reads alone that wait for one
 }
 
 // relaxedFlight is how many batches of a loop may be in flight when entries need not be synced before they are
@@ -54,18 +59,29 @@ func (ls *loopShard) batch() *batch {
 // seal proposes the open batch, if enough of the earlier ones are done.
 func (ls *loopShard) seal() {
 	b := ls.open
-	if b == nil || len(b.notes) == 0 || ls.flight >= ls.allowed() || ls.shard.holdWrites() || ls.shard.watches.holding.Load() > 0 {
+	if b == nil || len(b.notes) == 0 || ls.probing != nil || ls.flight >= ls.allowed() || ls.shard.holdWrites() || ls.shard.watches.holding.Load() > 0 {
 		return
 	}
 	if b.commands.Writes() == 0 {
 		if ls.flight > 0 { // only reads that follow writes in flight: they wait for those, not for an entry
 			return
 		}
+		ls.open = nil
+		if !ls.shard.group.ServesAlone() {
+			ls.probe(b)
+			return
+		}
 		if ls.answerReads(b) {
 			return
 		}
 	}
-	ls.open, ls.last = nil, b
+	ls.open = nil
+	ls.propose(b)
+}
+
+// propose hands a batch to the group.
+func (ls *loopShard) propose(b *batch) {
+	ls.last = b
 	ls.flight++
 	ls.shard.group.Propose(&b.proposal)
 }
@@ -83,7 +99,6 @@ func (ls *loopShard) answerReads(b *batch) bool {
 		}
 		b.End(i)
 	}
-	ls.open = nil
 	ls.flight++ // completed takes it back
 	ls.loop.loop.Post(b.complete)
 	return true
@@ -130,6 +145,9 @@ func (ls *loopShard) dropped() {
 	}
 	ls.wakeStalled()
 	ls.emptyLane()
+	parked := ls.parked
+	ls.parked = nil
+	unpark(parked)
 }
 
 // errorReply words what became of a batch that was not applied, or may not have been.
@@ -138,7 +156,7 @@ func errorReply(err error) []byte {
 	case errors.Is(err, raftfsm.ErrIndeterminate):
 		return []byte("-INDETERMINATE the outcome of this command is not known: it may or may not have been applied\r\n")
 	case errors.Is(err, raftfsm.ErrNotLeader):
-		return []byte("-CLUSTERDOWN this node does not lead the shard\r\n")
+		return []byte("-" + noLeader + "\r\n")
 	case errors.Is(err, raftfsm.ErrClosed):
 		return []byte("-ERR the server is shutting down\r\n")
 	}

@@ -37,15 +37,17 @@ type node struct {
 	log    *slog.Logger
 	fatal  func(error)
 
-	lock    io.Closer
-	aof     *aof.Log
-	stable  *raftfsm.StableFile
-	cache   *store.Cache
-	drawn   uint64 // at each start of the process anew, the same for all its groups
-	threads int    // event loops
-	loops   atomic.Pointer[[]*loop]
-	shards  atomic.Pointer[[]*shard] // those that are open, by number, but for the meta group's; the list is replaced, never changed
-	opening sync.Mutex               // held while a shard opens or closes
+	lock      io.Closer
+	aof       *aof.Log
+	stable    *raftfsm.StableFile
+	cache     *store.Cache
+	drawn     uint64 // at each start of the process anew, the same for all its groups
+	threads   int    // event loops
+	clustered bool   // slots decide which shard runs a command, and clients are redirected
+	loops     atomic.Pointer[[]*loop]
+	shards    atomic.Pointer[[]*shard] // those that are open, by number, but for the meta group's; the list is replaced, never changed
+	routing   atomic.Pointer[routing]
+	opening   sync.Mutex // held while a shard opens or closes
 
 	member *member
 
@@ -83,8 +85,9 @@ func logPolicy(f config.Fsync) aof.SyncPolicy {
 
 // openNode opens everything and waits until the shard can be read and written.
 func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal func(error)) (_ *node, err error) {
-	n := &node{config: c, log: log, fatal: fatal, threads: eventLoops(c.Load()), drawn: rand.Uint64(), wantLook: make(chan struct{}, 1), wantRoom: make(chan struct{}, 1)}
+	n := &node{config: c, log: log, fatal: fatal, threads: eventLoops(c.Load()), clustered: c.Load().Cluster.Enabled, drawn: rand.Uint64(), wantLook: make(chan struct{}, 1), wantRoom: make(chan struct{}, 1)}
 	n.shards.Store(&[]*shard{})
+	n.setRouting(soleRouting(nil))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close(ctx, false))

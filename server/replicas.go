@@ -24,6 +24,7 @@ const replicaLook = time.Second
 // else can; others learn in the background who leads what.
 func (m *member) settleFirst(ctx context.Context) error {
 	v := m.view()
+	defer func() { m.node.reroute(m.view(), cluster.NodeID(m.id.Node)) }()
 	if v == nil {
 		return m.openLeft(nil) // a member that has not learned the document yet
 	}
@@ -103,6 +104,7 @@ func (m *member) follow(ctx context.Context) {
 				m.node.fatal(err)
 				return
 			}
+			m.node.reroute(v, cluster.NodeID(m.id.Node))
 			m.tellBorn(ctx, v)
 			m.closeGone(ctx, v)
 		}

@@ -61,7 +61,6 @@ type Server struct {
 	ports   []net.Addr
 
 	topology topology
-	sharded  bool // cluster-enabled yes: clients are sent to the shards, and the CLUSTER commands are there
 	failover failovers
 
 	tls         tlsSettings
@@ -126,7 +125,6 @@ func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, 
 	srv.expireRow = command.Lookup([]byte(expireCommand))
 	srv.expireEntry = srv.table.byRow[srv.expireRow]
 	srv.setPolicies(v)
-	srv.sharded = v.Cluster.Enabled
 	if srv.node, err = openNode(ctx, c, log, srv.fatal); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,9 +37,13 @@ type session struct {
 	paused        bool // reading is paused by the session
 	ended         bool // the peer will send no more
 	inNext        bool
+	parked        bool // waits in loopShard.parked, or for the proof
+
+	arrived time.Duration // when the newest bytes had arrived, by the groups' uptime; fresh: the clock was not read since
 
 	issued, finished uint64 // calls put into batches, and calls answered
 	held             []held
+	early            []early
 	heldBytes        int
 	waiting          [][][]byte // commands that were taken from the parser and have to wait
 
@@ -62,6 +67,12 @@ type session struct {
 type held struct {
 	after uint64 // session.finished at which its turn comes
 	bytes []byte
+}
+
+// early is the reply of a call that was answered before an earlier one, of another shard.
+type early struct {
+	number uint64 // of the call, as in note
+	bytes  []byte
 }
 
 // clientInfo is what CLIENT shows and sets.
@@ -98,9 +109,6 @@ func (s *session) applyLimits(v *config.Values) {
 	s.limits.Authenticated = s.authenticated || v.RequirePass == ""
 }
 
-// home is what the session's loop keeps for the shard of its commands.
-func (s *session) home() *loopShard { return s.loop.of(s.server.node.local()[0]) }
-
 // mustLogIn says whether the client has to give a password before it may do more. Who was connected before there was
 // one need not.
 func (s *session) mustLogIn() bool {
@@ -108,7 +116,10 @@ func (s *session) mustLogIn() bool {
 }
 
 // Data implements transport.Handler.
-func (s *session) Data(*transport.Conn) { s.goOn() }
+func (s *session) Data(*transport.Conn) {
+	s.arrived = fresh
+	s.goOn()
+}
 
 // EOF implements transport.EOFHandler: what was asked is still answered.
 func (s *session) EOF(*transport.Conn) {
@@ -122,7 +133,7 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 // Closed implements transport.Handler.
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
-	s.held, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, 0, nil, nil, nil
+	s.held, s.early, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, nil, 0, nil, nil, nil
 	s.forgetEvents()
 	if s.watcher != nil { // its transaction may wait
 		if ls := s.loop.kept(s.watcher.shard); ls != nil {
@@ -166,7 +177,7 @@ func (s *session) goOn() {
 
 // blocked says whether no further command may be taken now.
 func (s *session) blocked() bool {
-	return s.busy || s.stalled || s.postponed || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
+	return s.busy || s.stalled || s.postponed || s.parked || s.unfinished() >= maxUnfinished || s.heldBytes+s.conn.OutputBuffered() > slowOutput
 }
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
@@ -203,7 +214,7 @@ func (s *session) take() {
 			}
 			e := s.server.table.find(args[0])
 			run = append(run, taken{e, args})
-			if e == nil || !e.quick || s.unfinished() > 0 {
+			if e == nil || !e.quick || s.unfinished() > 0 || s.arrived == fresh && s.loop.doubts { // which will be parked
 				break
 			}
 		}
@@ -235,18 +246,42 @@ type taken struct {
 
 // approach has what a run of reads will look up fetched together.
 func (s *session) approach(run []taken) {
-	ls := s.home()
-	if s.mustLogIn() || s.multi != nil || !ls.shard.group.CanRead() {
+	if s.mustLogIn() || s.multi != nil {
 		return // they will be refused, or queued
+	}
+	ls := s.first(run)
+	if ls == nil || !ls.shard.group.CanRead() {
+		return
 	}
 	s.loop.beginRead(ls)
 	for _, c := range run {
-		if c.entry != nil && c.entry.quick {
+		if c.entry != nil && c.entry.quick && s.goesTo(ls, c) {
 			ls.reader.Expect(c.entry.row, s.db, c.args)
 		}
 	}
 	ls.reader.Approach()
 }
+
+// first is what the loop keeps for the shard of a run's first command; nil: it is not run here.
+func (s *session) first(run []taken) *loopShard {
+	if run[0].entry == nil || !run[0].entry.quick {
+		return nil
+	}
+	ls, _, _ := s.route(run[0].entry.row, run[0].args)
+	return ls
+}
+
+// goesTo says whether a command is of the shard.
+func (s *session) goesTo(ls *loopShard, c taken) bool {
+	if !s.inCluster() {
+		return true
+	}
+	other, _, _ := s.route(c.entry.row, c.args)
+	return other == ls
+}
+
+// errClosing says that the shard that a read needs is about to close here.
+var errClosing = errors.New("the shard closes")
 
 func (s *session) protocolError(err error) {
 	s.loop.endRead()
@@ -279,8 +314,33 @@ func (s *session) hold(reply []byte) {
 	s.heldBytes += len(reply)
 }
 
-// answered takes the reply of the oldest unfinished call.
-func (s *session) answered(reply []byte) {
+// answered takes the reply of an unfinished call. Those of one shard come in order; where another shard was sooner, its
+// replies wait.
+func (s *session) answered(number uint64, reply []byte) {
+	if number != s.finished {
+		if s.closed {
+			reply = nil
+		}
+		s.early = append(s.early, early{number, bytes.Clone(reply)})
+		s.heldBytes += len(reply)
+		return
+	}
+	s.writeNext(reply)
+	for i := 0; i < len(s.early); i++ {
+		if e := s.early[i]; e.number == s.finished {
+			s.early = slices.Delete(s.early, i, i+1)
+			s.heldBytes -= len(e.bytes)
+			s.writeNext(e.bytes)
+			i = -1 // the next may stand anywhere
+		}
+	}
+	if !s.closed {
+		s.checkOutput()
+	}
+}
+
+// writeNext writes the reply of the oldest unfinished call, and those that were held for it.
+func (s *session) writeNext(reply []byte) {
 	s.finished++
 	if s.closed {
 		return
@@ -295,7 +355,6 @@ func (s *session) answered(reply []byte) {
 	if len(s.held) == 0 {
 		s.held = nil
 	}
-	s.checkOutput()
 }
 
 // checkOutput closes the connection of a client that leaves too much unread (client-output-buffer-limit).
@@ -371,19 +430,29 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 	if s.multi != nil && (e.server == nil || !e.server.InMulti) {
 		return s.enqueue(e, args)
 	}
+	if e.special && s.inCluster() {
+		if e.fanOut != nil {
+			return s.fanOut(e, args)
+		}
+		if _, _, why := s.route(row, args); why == "" {
+			if why = deniedInCluster(row, args); why != "" {
+				return s.reject(e, why)
+			}
+		}
+	}
 	switch {
 	case e.server != nil && e.server.Take != nil:
 		return e.server.Take(s, e, args)
 	case e.server != nil:
 		return s.serve(e, args)
 	case row.Flags&command.Write != 0:
-		ls := s.home()
-		if why := ls.shard.refuse(row); why != "" {
-			return s.reject(e, why)
-		}
-		return s.addWrite(ls, e, args)
+		return s.write(e, args)
 	}
-	return s.read(s.home(), e, args)
+	ls, slot, why := s.route(row, args)
+	if why != "" {
+		return s.redirect(e, why)
+	}
+	return s.read(ls, slot, e, args)
 }
 
 // reject answers a command that is not run.
@@ -497,7 +566,15 @@ func (s *session) served(e *entry, w *resp.Writer) {
 // silent says that the reply of the next call is not wanted (CLIENT REPLY).
 func (s *session) silent() bool { return s.client.replyOff || s.client.skipNext }
 
-func (s *session) addWrite(ls *loopShard, e *entry, args [][]byte) bool {
+// write puts a write into the open batch of its shard.
+func (s *session) write(e *entry, args [][]byte) bool {
+	ls, slot, why := s.route(e.row, args)
+	if why != "" {
+		return s.redirect(e, why)
+	}
+	if why := ls.shard.refuse(e.row); why != "" {
+		return s.reject(e, why)
+	}
 	s.loop.endRead() // batch may propose, and what is proposed must be able to run
 	b := ls.batch()
 	if b == nil {
@@ -507,16 +584,16 @@ func (s *session) addWrite(ls *loopShard, e *entry, args [][]byte) bool {
 		args = append([][]byte{s.server.table.logName(e)}, args[1:]...)
 	}
 	b.commands.AddWrite(s.engineRow(e), s.db, args)
-	s.note(b, e)
+	s.note(b, slot, e)
 	return true
 }
 
 // engineRow is the row that the engine runs: a container's, which finds the subcommand itself.
 func (s *session) engineRow(e *entry) *command.Command { return e.row }
 
-func (s *session) note(b *batch, e *entry) {
+func (s *session) note(b *batch, slot int, e *entry) {
 	s.loop.stats[e.id].calls++
-	b.notes = append(b.notes, note{session: s, entry: e, resp3: s.resp3, silent: s.silent()})
+	b.notes = append(b.notes, note{session: s, number: s.issued, slot: slot, entry: e, resp3: s.resp3, silent: s.silent()})
 	s.client.skipNext = false
 	s.issued++
 }
@@ -531,10 +608,10 @@ func (s *session) stall(ls *loopShard) bool {
 }
 
 // read answers a read at once where it can.
-func (s *session) read(ls *loopShard, e *entry, args [][]byte) bool {
+func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 	long := e.row.Flags&command.LongRead != 0
 	if s.unfinished() > 0 {
-		if long || s.client.noTouch { // what rides in a batch counts as a use
+		if long || s.client.noTouch || !ls.shard.leads() { // what rides in a batch counts as a use
 			return false
 		}
 		if e.row.Flags&command.Fast == 0 && ls.reader.Bulky(e.row, s.db, args) {
@@ -546,15 +623,21 @@ func (s *session) read(ls *loopShard, e *entry, args [][]byte) bool {
 			return s.stall(ls)
 		}
 		b.commands.AddRead(s.engineRow(e), s.db, args)
-		s.note(b, e)
+		s.note(b, slot, e)
 		return true
 	}
-	if !ls.shard.group.CanRead() {
-		return s.reject(e, noLeader)
+	replica := s.readOnly && !ls.shard.leads()
+	if !replica {
+		switch ls.readiness(s.arrived) {
+		case unproven:
+			return s.park(ls)
+		case notHere:
+			return s.redirect(e, s.loop.elsewhere(slot))
+		}
 	}
 	if long {
 		s.loop.stats[e.id].calls++
-		s.detach(ls, e, args)
+		s.detach(ls, slot, e, args)
 		return true
 	}
 	s.loop.beginRead(ls)
@@ -569,10 +652,15 @@ func (s *session) read(ls *loopShard, e *entry, args [][]byte) bool {
 	switch outcome {
 	case engine.Cold:
 		s.loop.stats[e.id].calls++
-		s.detach(ls, e, args)
+		s.detach(ls, slot, e, args)
 		return true
+	case engine.NotOwned:
+		return s.redirect(e, s.loop.refusal(ls.reader.Refusal()))
 	case engine.Due:
-		return s.readBehindExpiry(ls, e, args)
+		if replica { // which cannot delete it, and answers as if it were gone
+			break
+		}
+		return s.readBehindExpiry(ls, slot, e, args)
 	}
 	s.loop.stats[e.id].calls++
 	s.took(e, args, s.loop.lap())
@@ -585,7 +673,7 @@ func (s *session) read(ls *loopShard, e *entry, args [][]byte) bool {
 
 // readBehindExpiry has the log delete the command's keys whose time has come, and runs the read behind it. A read that may
 // be long must not ride in a batch, which holds the lock: it waits for the deletion, and is given again.
-func (s *session) readBehindExpiry(ls *loopShard, e *entry, args [][]byte) bool {
+func (s *session) readBehindExpiry(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 	s.loop.endRead()
 	b := ls.batch()
 	if b == nil {
@@ -594,14 +682,14 @@ func (s *session) readBehindExpiry(ls *loopShard, e *entry, args [][]byte) bool 
 	if at, err := e.row.KeyPositions(args, nil); err == nil && len(at) > 0 {
 		b.commands.AddWrite(s.server.expireRow, s.db, expireArgs(at, args))
 		if e.row.Flags&command.LongRead != 0 {
-			b.notes = append(b.notes, note{session: s, entry: s.server.expireEntry, silent: true})
+			b.notes = append(b.notes, note{session: s, number: s.issued, slot: noSlot, entry: s.server.expireEntry, silent: true})
 			s.issued++
 			return false
 		}
-		b.notes = append(b.notes, note{session: s.loop.nobody, entry: s.server.expireEntry})
+		b.notes = append(b.notes, note{session: s.loop.nobody, slot: noSlot, entry: s.server.expireEntry})
 	}
 	b.commands.AddRead(s.engineRow(e), s.db, args)
-	s.note(b, e)
+	s.note(b, slot, e)
 	return true
 }
 
@@ -614,7 +702,7 @@ func expireArgs(at []int, args [][]byte) [][]byte {
 }
 
 // detach has a worker answer a read that may wait for the disk or take long.
-func (s *session) detach(ls *loopShard, e *entry, args [][]byte) {
+func (s *session) detach(ls *loopShard, slot int, e *entry, args [][]byte) {
 	s.loop.endRead()
 	args = cloneArgs(args)
 	db, resp3 := s.db, s.resp3
@@ -623,9 +711,19 @@ func (s *session) detach(ls *loopShard, e *entry, args [][]byte) {
 	var err error
 	var took time.Duration
 	w := &resp.Writer{RESP3: resp3}
+	past := !sh.leads() // a replica cannot delete what is due: it leaves it out
 	s.work(func() {
+		if !sh.use() {
+			err = errClosing
+			return
+		}
+		defer sh.unuse()
 		begun := reading()
-		due, err = sh.engine.Detached(e.row, db, args, sh.group.Now(), sh.node.random(), w)
+		if past {
+			err = sh.engine.DetachedPast(e.row, db, args, sh.group.Now(), sh.node.random(), w)
+		} else {
+			due, err = sh.engine.Detached(e.row, db, args, sh.group.Now(), sh.node.random(), w)
+		}
 		took = reading() - begun
 	}, func() {
 		if due {
@@ -634,12 +732,14 @@ func (s *session) detach(ls *loopShard, e *entry, args [][]byte) {
 			s.took(e, args, took)
 		}
 		switch {
+		case errors.Is(err, errClosing):
+			s.reject(e, noLeader)
 		case err != nil:
 			// The rest of the data is served on; a write that needs what cannot be read ends the process.
 			s.server.log.Error("a read met data that cannot be read", "command", s.server.table.names[e.id], "error", err)
 			s.reject(e, unreadable)
 		case due:
-			if !s.readBehindExpiry(ls, e, args) {
+			if !s.readBehindExpiry(ls, slot, e, args) {
 				s.waiting = slices.Insert(s.waiting, 0, args)
 			}
 		default:
@@ -654,7 +754,7 @@ func (s *session) detach(ls *loopShard, e *entry, args [][]byte) {
 				s.client.skipNext = false
 				return
 			}
-			s.conn.WriteOwned(w.Buf)
+			s.conn.WriteOwned(s.loop.ifRefused(w.Buf))
 			s.checkOutput()
 		}
 	})

@@ -77,6 +77,7 @@ func (s *session) flags() string {
 		{s.multi != nil || s.playing != nil, 'x'},
 		{s.watcher != nil && s.watcher.dirty.Load(), 'd'},
 		{s.conn.Closing(), 'c'},
+		{s.readOnly, 'r'},
 		{isUnix(s.conn.LocalAddr()), 'U'},
 		{s.client.noEvict, 'e'},
 		{s.client.noTouch, 'T'},

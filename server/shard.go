@@ -173,6 +173,7 @@ func (n *node) closeShard(ctx context.Context, sh *shard) error {
 		}
 		return list
 	})
+	n.unroute(sh)
 	sh.stop()
 	n.forget(sh)
 	sh.uses.Lock() // never given back

@@ -40,6 +40,10 @@ type entry struct {
 	// looksUp: the command reads one key, and its reply says whether that was there.
 	looksUp bool
 	renamed bool // clients call it by another name than the log
+	// fanOut runs the command on all shards that this node leads, where slots decide; nil: its keys say which.
+	fanOut func(f *fanned, args [][]byte, w *resp.Writer)
+	// special: the command is another one where slots decide.
+	special bool
 	// quick: a read that the loop answers at once where it can.
 	quick bool
 }
@@ -59,6 +63,10 @@ func newCommandTable(renames func(name string) (string, bool), thresholds func()
 		t.names = append(t.names, name)
 		t.byRow[e.row] = e
 		e.looksUp = looksUp(e.row)
+		if e.server == nil {
+			e.fanOut = fanOuts[e.row.Name]
+			e.special = e.fanOut != nil || slices.Contains(otherInCluster, e.row.Name)
+		}
 		e.quick = e.server == nil && !e.container() && e.row.Flags&(command.Write|command.LongRead) == 0
 	}
 	var entered []*entry

@@ -168,14 +168,6 @@ func (srv *Server) host() string {
 // hostPort is a node's address for show.
 func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
-// mode is the server's in Redis's words.
-func (srv *Server) mode() string {
-	if srv.sharded {
-		return "cluster"
-	}
-	return "standalone"
-}
-
 // role is that of the shard by which this node is shown, as HELLO has it.
 func (srv *Server) role() string {
 	m := srv.topology.Map()

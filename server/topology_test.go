@@ -417,7 +417,7 @@ func TestClusterErrorsAreRedis(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"no", "yes"} {
 		theirs, ours := startRedis(t, "--cluster-enabled", mode).dial(), start(t, "cluster-enabled "+mode).dial()
-		for _, l := range strings.Split(strings.TrimSpace(clusterLines), "\n") {
+		for _, l := range strings.Split(strings.TrimSpace(clusterErrorLines), "\n") {
 			words := strings.Fields(l)
 			if want, got := theirs.do(words...), ours.do(words...); got != want {
 				t.Errorf("cluster-enabled %s, %s:\n ours   %.600q\n theirs %.600q", mode, l, got, want)
@@ -426,7 +426,7 @@ func TestClusterErrorsAreRedis(t *testing.T) {
 	}
 }
 
-const clusterLines = `
+const clusterErrorLines = `
 CLUSTER
 CLUSTER NOSUCH
 CLUSTER KEYSLOT

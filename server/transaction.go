@@ -27,6 +27,8 @@ type transaction struct {
 	data   bool          // one of them is the engine's
 	server bool          // one of them is the server's
 	broken bool          // a command was refused: EXEC does nothing
+	slot   int           // of all keys, if slots decide; noSlot: there are none yet
+	split  bool          // they are of several
 	args   int
 	bytes  int
 }
@@ -47,8 +49,8 @@ func (s *session) enqueue(e *entry, args [][]byte) bool {
 	if row.Flags&command.NoMulti != 0 {
 		return s.reject(e, "ERR Command not allowed inside a transaction")
 	}
-	if row.Flags&command.Write != 0 {
-		if why := s.home().shard.refuse(row); why != "" {
+	if e.server == nil {
+		if why := s.queueable(e, args); why != "" {
 			return s.reject(e, why)
 		}
 	}
@@ -70,6 +72,29 @@ func (s *session) enqueue(e *entry, args [][]byte) bool {
 	return true
 }
 
+// queueable says why a data command cannot be part of the transaction, or "".
+func (s *session) queueable(e *entry, args [][]byte) string {
+	m := s.multi
+	if e.fanOut != nil && s.inCluster() && len(s.server.node.local()) > 1 { // a transaction is one shard's
+		return notInMulti
+	}
+	ls, slot, why := s.route(e.row, args)
+	if why == "" && e.special && s.inCluster() {
+		why = deniedInCluster(e.row, args)
+	}
+	if why != "" {
+		return why
+	}
+	if slot != noSlot {
+		m.split = m.split || m.slot != noSlot && m.slot != slot
+		m.slot = slot
+	}
+	if e.row.Flags&command.Write != 0 {
+		return ls.shard.refuse(e.row)
+	}
+	return ""
+}
+
 // execution is a transaction from EXEC until its reply is complete.
 type execution struct {
 	session *session
@@ -78,6 +103,7 @@ type execution struct {
 	args    [][]byte // the data commands, as the log has them
 	cells   []uint16 // of the watched keys
 	watcher *watcher
+	slot    int  // of its keys, if slots decide
 	played  bool // some of it is the server's
 	silent  bool // the reply is not wanted
 	resp3   bool
@@ -104,7 +130,7 @@ type step struct {
 // newExecution takes the session's transaction over.
 func (s *session) newExecution(e *entry) *execution {
 	m := s.multi
-	x := &execution{session: s, entry: e, watcher: s.watcher, played: m.server, silent: s.silent(), resp3: s.resp3}
+	x := &execution{session: s, entry: e, watcher: s.watcher, slot: m.slot, played: m.server, silent: s.silent(), resp3: s.resp3}
 	x.steps = make([]step, len(m.queue))
 	x.out.x = x
 	var g command.Guard
@@ -145,8 +171,13 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 	case s.server.node.pause.holds(&command.Command{Flags: m.flags}):
 		s.loop.endRead()
 		return s.postpone()
-	case m.flags&command.Write != 0:
-		if why := s.home().shard.refuse(&command.Command{Flags: m.flags}); why != "" {
+	}
+	ls, why := s.execShard()
+	if why != "" {
+		return s.redirect(e, why)
+	}
+	if m.flags&command.Write != 0 && m.data {
+		if why := ls.shard.refuse(&command.Command{Flags: m.flags}); why != "" {
 			return s.reject(e, why)
 		}
 	}
@@ -172,11 +203,33 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 		s.multi = nil
 		s.loop.stats[e.id].calls++
 		s.busy = true
-		s.loop.of(s.watcher.shard).wait(x)
+		ls.wait(x)
 	default:
-		return s.execAtOnce(e)
+		return s.execAtOnce(ls, e)
 	}
 	return true
+}
+
+// execShard is the shard that runs the transaction; nil: it has no data commands.
+func (s *session) execShard() (ls *loopShard, why string) {
+	m := s.multi
+	r := s.server.node.routing.Load()
+	switch {
+	case !m.data:
+		return nil, ""
+	case r.sole != nil:
+		return s.loop.of(r.sole), ""
+	case m.split:
+		return nil, crossSlot
+	case m.slot == noSlot:
+		ls, _, why = s.anywhere(r)
+	default:
+		ls, why = s.here(r, m.slot, false)
+	}
+	if why == "" && s.watcher != nil && s.watcher.shard != ls.shard {
+		return nil, crossSlot
+	}
+	return ls, why
 }
 
 // spoilt says that a watched key was touched, or that nobody can tell; with now, also that one of them has ended.
@@ -195,11 +248,11 @@ func (s *session) answerError(e *entry, msg string) bool {
 }
 
 // execAtOnce puts a transaction without watched keys into the loop's open batch.
-func (s *session) execAtOnce(e *entry) bool {
-	m, ls := s.multi, s.home()
+func (s *session) execAtOnce(ls *loopShard, e *entry) bool {
+	m := s.multi
 	reads := m.flags&(command.Write|command.LongRead) == 0
-	if reads && s.unfinished() == 0 && !ls.shard.group.CanRead() {
-		return s.reject(e, noLeader)
+	if reads && s.unfinished() == 0 && !ls.shard.leads() {
+		return s.redirect(e, s.loop.elsewhere(m.slot))
 	}
 	b := ls.batch()
 	if b == nil {
@@ -213,15 +266,15 @@ func (s *session) execAtOnce(e *entry) bool {
 		b.commands.AddWrite(command.Exec(), s.db, x.args)
 	}
 	s.loop.stats[e.id].calls++
-	x.ride(b)
+	x.ride(b, m.slot)
 	s.busy = x.played
 	return true
 }
 
 // ride notes that the call that was added to b last is x's.
-func (x *execution) ride(b *batch) {
+func (x *execution) ride(b *batch, slot int) {
 	s := x.session
-	b.notes = append(b.notes, note{session: s, entry: x.entry, resp3: x.resp3, silent: x.silent, exec: x})
+	b.notes = append(b.notes, note{session: s, number: s.issued, slot: slot, entry: x.entry, resp3: x.resp3, silent: x.silent, exec: x})
 	s.client.skipNext = false
 	s.issued++
 }
@@ -271,7 +324,7 @@ func (p *partsWriter) finish() {
 func (x *execution) ran() bool { return x.out.at >= 0 }
 
 // answered takes the data commands' reply, or the error that became of them.
-func (x *execution) answered(l *loop, reply []byte, failed bool) {
+func (x *execution) answered(number uint64, reply []byte, failed bool) {
 	s := x.session
 	if x.ran() && !failed {
 		for i := range x.steps {
@@ -285,15 +338,15 @@ func (x *execution) answered(l *loop, reply []byte, failed bool) {
 		shown = nil
 	}
 	if !x.played {
-		s.answered(shown)
+		s.answered(number, shown)
 		return
 	}
 	s.busy = false
 	if failed || !x.ran() {
-		s.answered(shown)
+		s.answered(number, shown)
 		return
 	}
-	s.answered(nil)
+	s.answered(number, nil)
 	if !s.closed {
 		x.reply = bytes.Clone(reply)
 		s.playing = x

@@ -11,8 +11,19 @@ import (
 )
 
 // Detach runs a read on the caller's goroutine without holding the lock while it runs: over copies of its declared
-// keys, all as of one moment, or, with all set, over a view of data base db.
+// keys, all as of one moment, or, with all set, over a view of data base db. due: one of the keys has to be deleted first, and
+// nothing was run.
 func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64, run func(tx *Tx)) (due bool, err error) {
+	return ks.detach(keys, all, db, now, seed, false, run)
+}
+
+// DetachPast is Detach where nobody can delete a key whose time has come: such keys count as absent.
+func (ks *Keyspace) DetachPast(keys []Key, all bool, db int, now int64, seed uint64, run func(tx *Tx)) (err error) {
+	_, err = ks.detach(keys, all, db, now, seed, true, run)
+	return err
+}
+
+func (ks *Keyspace) detach(keys []Key, all bool, db int, now int64, seed uint64, past bool, run func(tx *Tx)) (due bool, err error) {
 	tx := &Tx{}
 	tx.Begin(ks, Detached, db, now, seed)
 	defer func() { err = errors.Join(err, tx.letGo()) }()
@@ -23,7 +34,7 @@ func (ks *Keyspace) Detach(keys []Key, all bool, db int, now int64, seed uint64,
 		if err != nil {
 			return false, err
 		}
-	} else if due, err = ks.copyKeys(tx, keys); err != nil || due {
+	} else if due, err = ks.copyKeys(tx, keys); err != nil || due && !past {
 		return due, err
 	}
 	run(tx)

@@ -125,11 +125,11 @@ func (ks *Keyspace) rebuild(m store.Meta, ok bool) error {
 	ks.mu.dropped, ks.mu.toDrop, ks.mu.toFree = nil, nil, nil
 	ks.mu.dead = map[collectionID]struct{}{}
 	ks.mu.migrations, ks.mu.forgotten, ks.mu.emptying = nil, 0, emptying{}
-	ks.slots.Store(nil)
 	if ok {
 		return ks.decodeState(m.State)
 	}
 	ks.mu.next, ks.mu.collections = 0, 0
+	ks.slots.Store(nil)
 	for db := range ks.mu.dbs {
 		ks.mu.dbs[db] = ks.newSpace()
 	}
@@ -363,6 +363,7 @@ func (ks *Keyspace) decodeState(b []byte) error {
 	if b[0] > 2 {
 		return ks.decodeSlots(r)
 	}
+	ks.slots.Store(nil)
 	return nil
 }
 

@@ -496,3 +496,20 @@ func (tx *Tx) liveFrom(db int, slot uint16, hash uint64, want int) (live []scann
 	}
 	return live[:min(len(live), want)], nil // no more: keys behind the slot's beginning would come up more often
 }
+
+// CursorSlot is the slot at which a scan goes on from a cursor; behind the last one where the cursor is none.
+func CursorSlot(cursor uint64) int {
+	slot, _, ok := positionOf(cursor)
+	if !ok {
+		return front.Slots
+	}
+	return int(slot)
+}
+
+// SlotCursor is the cursor from which a scan goes on at a slot; 0, the end, behind the last one.
+func SlotCursor(slot int) uint64 {
+	if slot >= front.Slots {
+		return 0
+	}
+	return cursorOf(uint16(slot), 0)
+}

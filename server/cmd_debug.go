@@ -38,6 +38,7 @@ func debugSubs() []debugSub {
 		{"ERROR", 3, func(_ *session, args [][]byte, w *resp.Writer) { w.Error(string(args[2])) }},
 		{"HELP", 2, debugHelp},
 		{"LARDER-CLOCK", -3, debugClock},
+		{"LARDER-DIGESTS", 2, debugShardDigests},
 		{"LOADAOF", 2, debugLoadAOF},
 		{"LOG", 3, debugLog},
 		{"OBJECT", -3, debugObject},
@@ -80,6 +81,8 @@ func debugHelp(_ *session, _ [][]byte, w *resp.Writer) {
 		"    Answers that error.",
 		"LARDER-CLOCK <shift-ms> [<skew-ppm>]",
 		"    Moves the data's wall clock from the machine's and lets it run fast, or slow.",
+		"LARDER-DIGESTS",
+		"    Returns the number and the fingerprint of each shard that is here.",
 		"LOADAOF",
 		"    Drops the front, goes back to the last checkpoint and replays the log.",
 		"LOG <message>",
@@ -182,17 +185,44 @@ func debugDigestValue(s *session, args [][]byte, w *resp.Writer) {
 	})
 }
 
+// addTo adds all of the shard's data to a digest.
+func (sh *shard) addTo(d *command.DataDigest) error {
+	return sh.engine.Keys().Each(func(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) error {
+		d.Add(tx, db, key, e)
+		return nil
+	})
+}
+
+// debugShardDigests answers the number and the digest of each shard that is open here, in turn.
+func debugShardDigests(s *session, args [][]byte, _ *resp.Writer) {
+	n := s.server.node
+	s.slowly(args, func(_ [][]byte, w *resp.Writer) {
+		var numbers []uint32
+		var digests []string
+		var err error
+		n.each(func(sh *shard) {
+			var d command.DataDigest
+			err = errors.Join(err, sh.addTo(&d))
+			numbers, digests = append(numbers, sh.id), append(digests, d.Sum().String())
+		})
+		if err != nil {
+			w.Error("ERR the data cannot be read: " + err.Error())
+			return
+		}
+		w.Array(2 * len(numbers))
+		for i, number := range numbers {
+			w.Int(int64(number))
+			w.Simple(digests[i])
+		}
+	})
+}
+
 func debugDigest(s *session, args [][]byte, _ *resp.Writer) {
 	n := s.server.node
 	s.slowly(args, func(_ [][]byte, w *resp.Writer) {
 		var d command.DataDigest
 		var err error
-		n.each(func(sh *shard) {
-			err = errors.Join(err, sh.engine.Keys().Each(func(tx *keyspace.Tx, db int, key []byte, e keyspace.Entry) error {
-				d.Add(tx, db, key, e)
-				return nil
-			}))
-		})
+		n.each(func(sh *shard) { err = errors.Join(err, sh.addTo(&d)) })
 		if err != nil {
 			w.Error("ERR the data cannot be read: " + err.Error())
 			return

@@ -47,6 +47,16 @@ func TestDigestIsRedisAndOutlivesReload(t *testing.T) {
 	}
 }
 
+func TestShardDigests(t *testing.T) {
+	t.Parallel()
+	c := start(t, "enable-debug-command yes").dial()
+	c.do("SET", "a", "1")
+	digest := c.do("DEBUG", "DIGEST")
+	if got, want := c.do("DEBUG", "LARDER-DIGESTS"), "*2\r\n:1\r\n"+digest; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // TestPopulateIsRedis compares what is made, in one piece and in several, over what is there.
 func TestPopulateIsRedis(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,7 +133,7 @@ func (v *Verdict) draw(folder string, events []Event) error {
 	}
 	for _, w := range v.wrong {
 		w.info.AddAnnotations(notes)
-		path := filepath.Join(folder, unfit.ReplaceAllString(w.key, "-")+".html")
+		path := filepath.Join(folder, strings.Trim(unfit.ReplaceAllString(w.key, "-"), "-")+".html")
 		if err := porcupine.VisualizePath(model(w.kind), w.info, path); err != nil {
 			return err
 		}

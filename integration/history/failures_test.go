@@ -51,19 +51,42 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// killLeader kills the node that leads and returns it.
-func killLeader(t *testing.T, c *nodes.Cluster) *nodes.Node {
+// leader waits for a node that leads.
+func leader(t *testing.T, c *nodes.Cluster) *nodes.Node {
 	t.Helper()
 	for deadline := time.Now().Add(healPatience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		for _, n := range c.Nodes {
 			if n.Leads() {
-				n.Kill()
 				return n
 			}
 		}
 	}
 	t.Fatal("no node leads")
 	return nil
+}
+
+// killLeader kills the node that leads and returns it.
+func killLeader(t *testing.T, c *nodes.Cluster) *nodes.Node {
+	t.Helper()
+	n := leader(t, c)
+	n.Kill()
+	return n
+}
+
+// populate writes many keys.
+func populate(t *testing.T, c *nodes.Cluster, prefix string) {
+	t.Helper()
+	_, err := leader(t, c).Command("DEBUG", "POPULATE", "2000", prefix, "1000")
+	must(t, err)
+}
+
+// save takes a checkpoint on each of the nodes.
+func save(t *testing.T, chosen []*nodes.Node) {
+	t.Helper()
+	for _, n := range chosen {
+		_, err := n.Command("SAVE")
+		must(t, err)
+	}
 }
 
 // TestForwardedCommandsEnd: a command that a follower passed on is done once or not at all, and not again when leaders
@@ -167,16 +190,11 @@ func TestNoGapBetweenSnapshotAndLog(t *testing.T) {
 	away := c.Nodes[2]
 	away.Kill()
 	for i := range 20 {
-		_, err := c.Nodes[0].Command("DEBUG", "POPULATE", "2000", fmt.Sprintf("p%d", i), "1000")
-		must(t, err)
+		populate(t, c, fmt.Sprintf("p%d", i))
 	}
-	for _, n := range c.Nodes[:2] {
-		_, err := n.Command("SAVE")
-		must(t, err)
-	}
+	save(t, c.Nodes[:2])
 	must(t, away.Start(), c.AwaitWhole())
-	_, err := c.Nodes[0].Command("DEBUG", "POPULATE", "2000", "after")
-	must(t, err)
+	populate(t, c, "after")
 	want, err := c.AwaitSameData()
 	must(t, err)
 	away.Kill()
@@ -193,12 +211,9 @@ func TestNoGapBetweenSnapshotAndLog(t *testing.T) {
 func TestMembersOutliveCheckpoints(t *testing.T) {
 	c := whole(t, "--checkpoint-log-bytes", "1mb")
 	for _, i := range []int{1, 2} {
-		_, err := c.Nodes[0].Command("DEBUG", "POPULATE", "2000", fmt.Sprintf("p%d", i), "1000")
-		must(t, err, c.Nodes[i].Wipe(), c.Nodes[i].Start(), c.AwaitWhole())
-		for _, n := range c.Nodes {
-			_, err := n.Command("SAVE")
-			must(t, err)
-		}
+		populate(t, c, fmt.Sprintf("p%d", i))
+		must(t, c.Nodes[i].Wipe(), c.Nodes[i].Start(), c.AwaitWhole())
+		save(t, c.Nodes)
 	}
 	want, err := c.AwaitSameData()
 	must(t, err)
@@ -221,8 +236,8 @@ func TestMembersOutliveCheckpoints(t *testing.T) {
 func TestMultiEndsWithItsLeader(t *testing.T) {
 	c := whole(t)
 	for round := range 5 {
-		leader := killLeader(t, c)
-		must(t, leader.Start(), c.AwaitWhole())
+		first := killLeader(t, c)
+		must(t, first.Start(), c.AwaitWhole())
 		for _, n := range c.Nodes {
 			if n.Leads() {
 				continue

@@ -182,7 +182,7 @@ func (f *fake) passLocked() {
 	if f.errsLocked("forgets its last writes", 1000) {
 		f.mu.data = maps.Clone(f.mu.past[0])
 	}
-	if f.errsLocked("forgets all", 4000) {
+	if f.errsLocked("forgets all", 1000) {
 		clear(f.mu.data)
 	}
 }
@@ -342,16 +342,17 @@ func observe(t *testing.T, system System) (*History, *Verdict) {
 		w.Run(stop)
 		close(stopped)
 	}()
-	for deadline := time.Now().Add(time.Minute); w.Acknowledged() < 3000; time.Sleep(time.Millisecond) {
+	f, isFake := system.(*fake)
+	for deadline := time.Now().Add(time.Minute); w.Acknowledged() < 3000 || isFake && !f.hasErred(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Errorf("only %d operations were acknowledged", w.Acknowledged())
+			t.Errorf("only %d operations were acknowledged, or the flaw does not show", w.Acknowledged())
 			break
 		}
 	}
 	close(stop)
 	<-stopped
-	if f, ok := system.(*fake); ok {
-		f.repent(t)
+	if isFake {
+		f.repent()
 	}
 	if err := w.ReadAll(time.Minute); err != nil {
 		t.Fatal(err)
@@ -359,13 +360,20 @@ func observe(t *testing.T, system System) (*History, *Verdict) {
 	return h, h.Check()
 }
 
-// repent ends the flaw: what the fake says then shows what it has lost, and adds nothing.
-func (f *fake) repent(t *testing.T) {
+// enoughFlaws is how often a fake does what it must not: some of it nobody can notice, such as a lost write that would
+// have been overwritten before anybody read it.
+const enoughFlaws = 8
+
+func (f *fake) hasErred() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.flaw != "" && f.mu.flaws == 0 {
-		t.Error("the flaw did not show")
-	}
+	return f.flaw == "" || f.mu.flaws >= enoughFlaws
+}
+
+// repent ends the flaw: what the fake says then shows what it has lost, and adds nothing.
+func (f *fake) repent() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.flaw = ""
 }
 

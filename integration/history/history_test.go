@@ -85,12 +85,26 @@ func check(t *testing.T, r *Run, folder string) {
 			t.Errorf("no operation on a %s was answered", kind)
 		}
 	}
-	if t.Failed() && folder != "" {
-		if err := Keep(folder, h, v); err != nil {
+	if !t.Failed() {
+		return
+	}
+	if folder == "" {
+		t.Log("LARDER_HISTORY_DIR says where a history that went wrong is kept")
+		return
+	}
+	if err := Keep(folder, h, v); err != nil {
+		t.Error(err)
+	}
+	for _, n := range r.Cluster.Nodes {
+		said, err := os.ReadFile(n.Said)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(folder, n.Name()+".log"), said, 0o644)
+		}
+		if err != nil {
 			t.Error(err)
 		}
-		t.Logf("the history is in %s", folder)
 	}
+	t.Logf("the history is in %s", folder)
 }
 
 // keepIn is where histories that went wrong are kept: LARDER_HISTORY_DIR, or nowhere.

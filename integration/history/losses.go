@@ -8,7 +8,7 @@ import (
 )
 
 // losses checks the operations of one key, in the order of their calls, for what can be told without searching for an
-// order: porcupine may run out of time, these checks never do. The last read, after all was healed, is among them.
+// order: porcupine may run out of time, these checks never do. They hold for histories that end anywhere.
 func losses(kind Kind, ops []*Op) []string {
 	switch kind {
 	case Register:
@@ -25,7 +25,7 @@ func losses(kind Kind, ops []*Op) []string {
 	return nil
 }
 
-// lastRead is the last operation of the name that was answered; nil if there is none.
+// lastRead is the operation of the name that was answered and began last; nil if there is none.
 func lastRead(ops []*Op, name string) *Op {
 	for _, o := range slices.Backward(ops) {
 		if o.Name == name && o.Outcome == OK {
@@ -33,6 +33,16 @@ func lastRead(ops []*Op, name string) *Op {
 		}
 	}
 	return nil
+}
+
+// longestRead is the operation of the name whose answer was the longest.
+func longestRead(ops []*Op, name string) (longest *Op) {
+	for _, o := range ops {
+		if o.Name == name && o.Outcome == OK && (longest == nil || len(o.Out) >= len(longest.Out)) {
+			longest = o
+		}
+	}
+	return longest
 }
 
 // sent is what became of every element that was sent.
@@ -73,48 +83,57 @@ func strangeValues(ops []*Op) (found []string) {
 // miscounted: each increment that was acknowledged is counted once, each unknown one at most once, no other ever; and
 // no two are told the same number.
 func miscounted(ops []*Op) (found []string) {
-	acknowledged, possible := 0, 0
+	last := lastRead(ops, "get")
+	acknowledged, possible := 0, 0 // before the last read, and before it ended
 	told := map[string]*Op{}
 	for _, o := range ops {
 		if o.Name != "incr" || o.Outcome == Failed {
 			continue
 		}
-		possible++
+		if last != nil && o.Call < last.Return {
+			possible++
+		}
 		if o.Outcome == OK {
-			acknowledged++
+			if last != nil && o.Return < last.Call {
+				acknowledged++
+			}
 			if first := told[o.Out[0]]; first != nil {
 				found = append(found, fmt.Sprintf("two increments were answered %s", o.Out[0]))
 			}
 			told[o.Out[0]] = o
 		}
 	}
-	if last := lastRead(ops, "get"); last != nil {
+	if last != nil {
 		if n := int(balance(last.Out[0])); n < acknowledged || n > possible {
-			found = append(found, fmt.Sprintf("the counter is %d at the end; %d increments were acknowledged, at most %d can have been done", n, acknowledged, possible))
+			found = append(found, fmt.Sprintf("the counter was last read as %d; %d increments had been acknowledged, at most %d can have been done", n, acknowledged, possible))
 		}
 	}
 	return found
 }
 
 // misplaced: an element whose push was acknowledged is where its reply said, once; an unknown one is there at most once;
-// no other is. Every read is what the list began with.
+// no other is. Every read is what the longest one begins with.
 func misplaced(ops []*Op) (found []string) {
-	last := lastRead(ops, "range")
+	last, longest := lastRead(ops, "range"), longestRead(ops, "range")
 	if last == nil {
 		return nil
 	}
-	found = repeated(last.Out)
+	found = repeated(longest.Out)
 	pushes := sent(ops, "push")
-	found = append(found, foreign(last.Out, pushes)...)
+	found = append(found, foreign(longest.Out, pushes)...)
 	for element, push := range pushes {
-		if push.Outcome == OK {
-			if at := slices.Index(last.Out, element) + 1; strconv.Itoa(at) != push.Out[0] {
-				found = append(found, fmt.Sprintf("%s was acknowledged as element %s; at the end it is element %d (0: lost)", element, push.Out[0], at))
-			}
+		if push.Outcome != OK {
+			continue
+		}
+		if push.Return < last.Call && !slices.Contains(last.Out, element) {
+			found = append(found, fmt.Sprintf("%s was acknowledged as element %s, and a read that began later does not have it", element, push.Out[0]))
+		}
+		if at := slices.Index(longest.Out, element) + 1; at > 0 && strconv.Itoa(at) != push.Out[0] {
+			found = append(found, fmt.Sprintf("%s was acknowledged as element %s, and is element %d", element, push.Out[0], at))
 		}
 	}
 	for _, o := range ops {
-		if o.Name == "range" && o.Outcome == OK && (len(o.Out) > len(last.Out) || !slices.Equal(o.Out, last.Out[:len(o.Out)])) {
+		if o.Name == "range" && o.Outcome == OK && !slices.Equal(o.Out, longest.Out[:len(o.Out)]) {
 			found = append(found, fmt.Sprintf("a read had %d elements that are not the list's first: %s", len(o.Out), shortened(o.String())))
 		}
 	}

@@ -232,7 +232,10 @@ func oneWay(c *nodes.Cluster, s Step) (string, func() error, error) {
 	if rng.IntN(2) == 0 {
 		others = others[:1]
 	}
-	what = fmt.Sprintf("%s is %s to %v", nodeName(s.Nodes[0]), what, others)
+	what = nodeName(s.Nodes[0]) + " is " + what + " to"
+	for _, other := range others {
+		what += " " + nodeName(other)
+	}
 	mute := strings.Contains(what, "mute")
 	return what, paths(c, ways(s.Nodes[0], others, mute, !mute), nodes.Weather{Cut: true}), nil
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ const (
 type Options struct {
 	Program    string   // the larder binary
 	Count      int      // nodes; a single one gets no directive of clusters
+	Replicas   int      // of each shard; 0: one on every node
 	Directives []string // as on the command line, for every node
 	Folder     string   // for data and what the nodes say; "": one of the test's
 	DiskSize   int64    // bytes of each node's own disk; 0, or where none can be mounted: ordinary folders
@@ -57,6 +59,9 @@ const secret = "histories"
 // Start starts the nodes and waits until the cluster is whole. When the test ends, so does the cluster.
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
+	if o.Replicas == 0 {
+		o.Replicas = o.Count
+	}
 	c := &Cluster{options: o, Folder: o.Folder}
 	if c.Folder == "" {
 		c.Folder = t.TempDir()
@@ -146,7 +151,8 @@ func (c *Cluster) args(n *Node, rejoin bool) []string {
 		"--save", "", "--enable-debug-command", "yes", "--log-segment-size", "1mb", "--checkpoint-log-bytes", "4mb"}
 	if c.options.Count > 1 {
 		args = append(args, "--cluster-port", strconv.Itoa(n.peerPort), "--cluster-secret", secret,
-			"--replicas", strconv.Itoa(c.options.Count))
+			"--replicas", strconv.Itoa(c.options.Replicas), "--replace-after", "5",
+			"--admin-bind", n.ip, "--admin-token", secret)
 		switch {
 		case n.Index > 0:
 			args = append(args, "--cluster-join", c.Nodes[0].Addr())
@@ -184,16 +190,18 @@ func (c *Cluster) AwaitWhole() error {
 	if len(c.Nodes) == 1 {
 		return nil
 	}
-	_, err := c.Larder("cluster", "wait", "--addr", c.Nodes[0].Addr(), "--voters", strconv.Itoa(voters(len(c.Nodes))),
+	_, err := c.Larder(2*patience, "cluster", "wait", "--addr", c.Nodes[0].Addr(), "--voters", strconv.Itoa(voters(c.options.Replicas)),
 		"--timeout", patience.String())
 	return err
 }
 
-// Larder runs the larder program, outside the nodes' namespaces, and returns what it wrote.
-func (c *Cluster) Larder(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+// Larder runs the larder program, outside the nodes' namespaces, and returns what it wrote. It is killed when its time is
+// up.
+func (c *Cluster) Larder(timeout time.Duration, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.options.Program, args...)
+	cmd.Env = append(os.Environ(), "LARDER_ADMIN_TOKEN="+secret)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("larder %s: %w: %s", strings.Join(args, " "), err, out)
@@ -237,42 +245,48 @@ func (c *Cluster) Fault() error {
 	return nil
 }
 
-// AwaitSameData waits until all replicas hold the same, and returns the digest. Nobody may write meanwhile. Replicas
-// that still follow become equal; the error tells of those that did not.
+// AwaitSameData waits until all replicas of each shard hold the same, and returns the shards' digests. Nobody may write
+// meanwhile. Replicas that still follow become equal; the error tells of those that did not.
 func (c *Cluster) AwaitSameData() (string, error) {
 	for deadline := time.Now().Add(patience); ; {
-		digests, err := c.digests()
-		same := err == nil
-		for _, d := range digests {
-			same = same && d == digests[0]
+		byShard, err := c.digests()
+		if err == nil {
+			err = differing(byShard)
 		}
-		if same {
-			return digests[0], nil
+		if err == nil {
+			return fmt.Sprint(byShard), nil
 		}
 		if time.Now().After(deadline) {
-			return "", errors.Join(fmt.Errorf("the replicas' digests differ: %v", digests), err)
+			return "", fmt.Errorf("the replicas do not hold the same: %w", err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-func (c *Cluster) digests() (digests []string, err error) {
-	for _, n := range c.Nodes {
-		conn, err := n.Dial(commandPatience)
-		if err != nil {
-			return nil, err
+// differing is an error if two nodes' digests of a shard differ.
+func differing(byShard map[string][]string) (err error) {
+	for shard, digests := range byShard {
+		if slices.ContainsFunc(digests, func(d string) bool { return d != digests[0] }) {
+			err = errors.Join(err, fmt.Errorf("shard %s: %v", shard, digests))
 		}
-		replies, err := conn.Do(patience, []string{"READONLY"}, []string{"DEBUG", "DIGEST"})
-		_ = conn.Close()
-		if err != nil {
-			return nil, err
-		}
-		if replies[1].IsError() {
-			return nil, fmt.Errorf("%s: DEBUG DIGEST: %s", n.Name(), replies[1].Text)
-		}
-		digests = append(digests, replies[1].Text)
 	}
-	return digests, nil
+	return err
+}
+
+// digests are those that the nodes have of each shard.
+func (c *Cluster) digests() (map[string][]string, error) {
+	byShard := map[string][]string{}
+	for _, n := range c.Nodes {
+		reply, err := n.Command("DEBUG", "LARDER-DIGESTS")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n.Name(), err)
+		}
+		for i := 0; i+1 < len(reply.Elements); i += 2 {
+			shard := reply.Elements[i].Text
+			byShard[shard] = append(byShard[shard], reply.Elements[i+1].Text)
+		}
+	}
+	return byShard, nil
 }
 
 // saidLimit is how much of what a node said is shown.

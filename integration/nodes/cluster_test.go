@@ -81,3 +81,12 @@ func TestNodeThatEndsByItselfIsAFault(t *testing.T) {
 		}
 	}
 }
+
+func TestDifferingReplicas(t *testing.T) {
+	if err := differing(map[string][]string{"1": {"a", "a"}, "2": {"b"}}); err != nil {
+		t.Error(err)
+	}
+	if differing(map[string][]string{"1": {"a", "a"}, "2": {"b", "b", "c"}}) == nil {
+		t.Error("not noticed")
+	}
+}

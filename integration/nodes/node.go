@@ -32,7 +32,7 @@ type Node struct {
 		process *process // nil while none runs
 		rejoin  bool     // its folder is new: it joins whatever its number is
 		paused  bool
-		mayEnd  bool // a process that ends by itself is no fault
+		full    bool // its disk is
 		fault   error
 	}
 }
@@ -42,6 +42,8 @@ type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 	err   error // of Wait, once ended is closed
+
+	sawFullDisk bool // so it may end by itself; under the node's mu
 }
 
 // Addr is where clients reach the node.
@@ -83,21 +85,29 @@ func (n *Node) startLocked() error {
 	if err := start(); err != nil {
 		return err
 	}
-	p := &process{cmd: cmd, ended: make(chan struct{})}
+	p := &process{cmd: cmd, ended: make(chan struct{}), sawFullDisk: n.mu.full}
 	n.mu.process, n.mu.paused = p, false
 	go n.watch(p)
 	return nil
 }
 
-// watch waits until the process ends. That nobody asked for it, is a fault.
+// watch waits until the process ends. That nobody asked for it, is a fault, unless its disk has been full: then another
+// is started, when there is room.
 func (n *Node) watch(p *process) {
 	p.err = p.cmd.Wait()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.mu.process == p {
 		n.mu.process = nil
-		if !n.mu.mayEnd && n.mu.fault == nil {
-			n.mu.fault = fmt.Errorf("%s ended by itself: %v", n.Name(), p.err)
+		fault := fmt.Errorf("%s ended by itself: %v", n.Name(), p.err)
+		if p.sawFullDisk {
+			fault = nil
+			if !n.mu.full {
+				fault = n.startLocked()
+			}
+		}
+		if n.mu.fault == nil {
+			n.mu.fault = fault
 		}
 	}
 	close(p.ended)
@@ -217,7 +227,10 @@ func (n *Node) FillDisk() error {
 		return errors.New("the node has no disk of its own")
 	}
 	n.mu.Lock()
-	n.mu.mayEnd = true
+	n.mu.full = true
+	if n.mu.process != nil {
+		n.mu.process.sawFullDisk = true
+	}
 	n.mu.Unlock()
 	f, err := os.Create(n.ballast())
 	if err != nil {
@@ -237,7 +250,7 @@ func (n *Node) FreeDisk() error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.mu.mayEnd = false
+	n.mu.full = false
 	return n.startLocked()
 }
 

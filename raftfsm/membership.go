@@ -87,6 +87,9 @@ func (g *Group) RemoveServer(id raft.ServerID, index uint64) error {
 
 // mayLose says whether a replica may lose the vote, and by which configuration: the check holds for that one alone.
 func (g *Group) mayLose(id raft.ServerID, index uint64) (uint64, error) {
+	if _, ok := g.leads(); !ok {
+		return 0, ErrNotLeader
+	}
 	servers, latest := g.Configuration()
 	if index != 0 && index != latest {
 		return 0, ErrConfigurationChanged

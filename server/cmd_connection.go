@@ -29,6 +29,12 @@ var connectionCommands = []serverCommand{
 		Summary: "Logs the connection in."}, Run: auth},
 	{Command: command.Command{Name: "HELLO", Arity: -1, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "6.0.0",
 		Summary: "Chooses the protocol, logs in, names the connection."}, Run: hello},
+	{Command: command.Command{Name: "ASKING", Arity: 1, Flags: command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
+		Summary: "Says that the next command follows an ASK, which Larder never answers: slots move at once."}, Run: asking, Anytime: true},
+	{Command: command.Command{Name: "READONLY", Arity: 1, Flags: command.Loading | command.Stale | command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
+		Summary: "Lets replicas answer reads of this connection, which may then see the past."}, Run: readOnly},
+	{Command: command.Command{Name: "READWRITE", Arity: 1, Flags: command.Loading | command.Stale | command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
+		Summary: "Ends READONLY."}, Run: readWrite},
 }
 
 func randomID() uint64 { return rand.Uint64() }

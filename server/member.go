@@ -34,6 +34,7 @@ type member struct {
 	at       addresses
 	endpoint *peer.Endpoint // nil: the node can have no others
 	control  *http.Server
+	admin    *http.Server
 	client   *cluster.Client
 	system   *shard // the replica of the meta group
 	meta     atomic.Pointer[cluster.Meta]
@@ -227,7 +228,10 @@ func (m *member) join(ctx context.Context, v *config.Values) error {
 func (m *member) joinOnce(ctx context.Context, v *config.Values) (cluster.Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	address, err := askPeerAddress(ctx, v.Cluster.Join)
+	address, _, err := Where(ctx, v.Cluster.Join)
+	if err == nil && address == "" {
+		err = errors.New("it has no cluster port")
+	}
 	if err != nil {
 		return cluster.Document{}, err
 	}
@@ -342,6 +346,9 @@ func (m *member) start(known bool) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := m.openAdmin(); err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	m.running.Go(func() { m.follow(ctx) })
@@ -349,6 +356,45 @@ func (m *member) start(known bool) (err error) {
 		m.running.Go(func() { m.announce(ctx) })
 	}
 	return nil
+}
+
+// openAdmin serves the administrators' API. Where nobody asked for its port, a node does without if it is taken.
+func (m *member) openAdmin() error {
+	v := m.node.config.Load()
+	if m.at.admin == "" {
+		return nil
+	}
+	if host, _, _ := net.SplitHostPort(m.at.admin); v.Cluster.AdminToken == "" && !isLoopback(host) {
+		return errors.New("admin-bind other than loopback needs an admin-token")
+	}
+	handler, err := cluster.Admin(cluster.AdminOptions{
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load(), Client: m.client, Replicas: m.replicas,
+		Token: v.Cluster.AdminToken, Release: Version, Clock: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	on, err := net.Listen("tcp", m.at.admin)
+	if err != nil {
+		if v.Cluster.AdminPort > 0 {
+			return fmt.Errorf("the admin API cannot listen: %w", err)
+		}
+		m.node.log.Warn("there is no admin API: its port cannot be opened; set admin-port, or -1 for none", "error", err)
+		m.at.admin = ""
+		return nil
+	}
+	m.admin = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	m.running.Go(func() {
+		if err := m.admin.Serve(on); !errors.Is(err, http.ErrServerClosed) {
+			m.node.log.Error("the admin API has ended", "error", err)
+		}
+	})
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // announce tells the cluster where this node is now, if the document says something else.
@@ -388,8 +434,10 @@ func (m *member) close() {
 	if meta := m.meta.Load(); meta != nil {
 		meta.Close()
 	}
-	if m.control != nil {
-		_ = m.control.Close() // it only ends connections
+	for _, api := range []*http.Server{m.control, m.admin} {
+		if api != nil {
+			_ = api.Close() // it only ends connections
+		}
 	}
 	m.running.Wait()
 	if m.client != nil {

@@ -3,10 +3,8 @@ package server
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -15,59 +13,65 @@ import (
 // The answer is no secret, and nothing else is said to who has not proven anything.
 const whereCommand = "LARDER.WHERE"
 
-// tellWhere answers LARDER.WHERE. The command is in no list: it is for nodes.
+// tellWhere answers LARDER.WHERE: the cluster port's address and the admin API's, empty where there is none. The command
+// is in no list: it is for nodes and for larder's own tools.
 func (s *session) tellWhere() bool {
 	s.loop.endRead()
-	w := s.writer()
-	if m := s.server.node.member; m.endpoint == nil {
-		w.Error("ERR this node has no cluster port")
-	} else {
-		w.Bulk([]byte(m.at.peer))
+	m := s.server.node.member
+	peer := m.at.peer
+	if m.endpoint == nil {
+		peer = ""
 	}
+	w := s.writer()
+	w.Array(2)
+	w.Bulk([]byte(peer))
+	w.Bulk([]byte(m.at.admin))
 	s.finish(w)
 	return true
 }
 
-// maxWhere bounds the answer.
-const maxWhere = 300
-
-// askPeerAddress asks a member, at its address for clients, where other nodes reach it.
-func askPeerAddress(ctx context.Context, member string) (string, error) {
+// Where asks a node, at its address for clients, for the addresses of its cluster port and of its admin API; empty: it has
+// none.
+func Where(ctx context.Context, node string) (peer, admin string, err error) {
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", member)
+	c, err := d.DialContext(ctx, "tcp", node)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer func() { _ = c.Close() }()
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = c.SetDeadline(deadline)
-	} else {
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(10 * time.Second)
+	}
+	if err := c.SetDeadline(deadline); err != nil {
+		return "", "", err
 	}
 	if _, err := fmt.Fprintf(c, "*1\r\n$%d\r\n%s\r\n", len(whereCommand), whereCommand); err != nil {
-		return "", err
+		return "", "", err
 	}
 	r := bufio.NewReaderSize(c, 1<<10)
-	line, err := r.ReadString('\n')
+	line, err := readLine(r)
 	if err != nil {
-		return "", fmt.Errorf("the member %s does not answer: %w", member, err)
+		return "", "", fmt.Errorf("%s does not answer: %w", node, err)
 	}
-	line = strings.TrimSuffix(line, "\r\n")
 	if reason, refused := strings.CutPrefix(line, "-"); refused {
-		return "", fmt.Errorf("the member %s refuses: %s", member, reason)
+		return "", "", fmt.Errorf("%s refuses: %s", node, reason)
 	}
-	length, ok := strings.CutPrefix(line, "$")
-	n, err := strconv.Atoi(length)
-	if !ok || err != nil || n < 3 || n > maxWhere {
-		return "", fmt.Errorf("%s is no Larder server, or has no cluster port", member)
+	if line != "*2" {
+		return "", "", fmt.Errorf("%s is no Larder server", node)
 	}
-	answer, err := r.ReadString('\n')
-	if err != nil {
-		return "", fmt.Errorf("the member %s does not answer: %w", member, err)
+	for _, into := range []*string{&peer, &admin} {
+		if _, err = readLine(r); err == nil { // the length; an address has no line break
+			*into, err = readLine(r)
+		}
+		if err != nil {
+			return "", "", fmt.Errorf("%s does not answer: %w", node, err)
+		}
 	}
-	answer = strings.TrimSuffix(answer, "\r\n")
-	if _, _, err := net.SplitHostPort(answer); err != nil {
-		return "", errors.Join(fmt.Errorf("%s answers with no address", member), err)
-	}
-	return answer, nil
+	return peer, admin, nil
+}
+
+func readLine(r *bufio.Reader) (string, error) {
+	line, err := r.ReadSlice('\n') // no longer than the buffer
+	return strings.TrimSuffix(string(line), "\r\n"), err
 }

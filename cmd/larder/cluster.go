@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/larder-db/larder/cluster"
+	"github.com/larder-db/larder/server"
 )
 
 // clusterCmd works over the admin API of a node.
@@ -36,13 +37,10 @@ type clusterCmd struct {
 
 // adminTarget is the node whose admin API is called.
 type adminTarget struct {
-	Addr  string `help:"Client address of a node, whose admin API is at the port 1000 higher." default:"127.0.0.1:6379" placeholder:"HOST:PORT"`
-	Admin string `help:"Address of the admin API, if it is elsewhere." placeholder:"HOST:PORT"`
+	Addr  string `help:"Client address of a node, which says where its admin API is." default:"127.0.0.1:6379" placeholder:"HOST:PORT"`
+	Admin string `help:"Address of the admin API, if the node is not to be asked." placeholder:"HOST:PORT"`
 	Token string `help:"The admin-token." env:"LARDER_ADMIN_TOKEN"`
 }
-
-// adminOffset is from a node's port to that of its admin API, unless admin-port says otherwise.
-const adminOffset = 1000
 
 // callTime bounds one call of the admin API.
 const callTime = 30 * time.Second
@@ -50,17 +48,34 @@ const callTime = 30 * time.Second
 func (t adminTarget) client() (*cluster.AdminClient, error) {
 	address := t.Admin
 	if address == "" {
-		host, port, err := net.SplitHostPort(t.Addr)
+		ctx, cancel := context.WithTimeout(context.Background(), callTime)
+		defer cancel()
+		_, told, err := server.Where(ctx, t.Addr)
 		if err != nil {
-			return nil, fmt.Errorf("--addr %s: %w", t.Addr, err)
+			return nil, fmt.Errorf("ask %s for its admin API: %w", t.Addr, err)
 		}
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || n+adminOffset > 65535 {
-			return nil, fmt.Errorf("--addr %s: no admin API at the port 1000 higher; say --admin HOST:PORT", t.Addr)
+		if told == "" {
+			return nil, fmt.Errorf("%s has no admin API: see admin-port, or say --admin HOST:PORT", t.Addr)
 		}
-		address = net.JoinHostPort(host, strconv.FormatUint(n+adminOffset, 10))
+		if address, err = reachable(told, t.Addr); err != nil {
+			return nil, fmt.Errorf("the admin API of %s: %w", t.Addr, err)
+		}
 	}
 	return &cluster.AdminClient{Address: address, Token: t.Token}, nil
+}
+
+// reachable is the address of the admin API as it is reached from here: one that listens everywhere is where the node is.
+func reachable(admin, node string) (string, error) {
+	host, port, err := net.SplitHostPort(admin)
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		if host, _, err = net.SplitHostPort(node); err != nil {
+			return "", err
+		}
+	}
+	return net.JoinHostPort(host, port), nil
 }
 
 // call sends one request.

@@ -22,15 +22,14 @@ func TestSlotRanges(t *testing.T) {
 }
 
 func TestAdminAddress(t *testing.T) {
-	for want, target := range map[string]adminTarget{
-		"h:7379":     {Addr: "h:6379"},
-		"[::1]:7379": {Addr: "[::1]:6379"},
-		"x:1":        {Addr: "h:6379", Admin: "x:1"},
-		"":           {Addr: "h:65000"},
+	for _, c := range []struct{ admin, node, want string }{
+		{"127.0.0.1:7379", "10.0.0.1:6379", "127.0.0.1:7379"},
+		{"0.0.0.0:7379", "10.0.0.1:6379", "10.0.0.1:7379"},
+		{"[::]:7379", "[::1]:6379", "[::1]:7379"},
+		{"nowhere", "10.0.0.1:6379", ""},
 	} {
-		c, err := target.client()
-		if want == "" && err == nil || want != "" && (err != nil || c.Address != want) {
-			t.Errorf("%+v: %v, %+v", target, err, c)
+		if got, err := reachable(c.admin, c.node); got != c.want || (err != nil) != (c.want == "") {
+			t.Errorf("%+v: %q, %v", c, got, err)
 		}
 	}
 }

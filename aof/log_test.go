@@ -532,3 +532,53 @@ func TestStoreLogsDoesNotAllocate(t *testing.T) {
 		t.Fatalf("%v allocations for %d entries", allocs, len(logs))
 	}
 }
+
+// Behind goes by where entries stand in the node's log, other shards' between them included.
+func TestBehind(t *testing.T) {
+	opts, _ := testOptions(vfs.NewMem())
+	l := mustOpen(t, opts)
+	defer func() { must(t, l.Close()) }()
+	a, b := l.Shard(1), l.Shard(2)
+	if got := a.Behind(5, 1000); got != 0 {
+		t.Fatal("behind nothing: ", got)
+	}
+	for i := uint64(1); i <= 200; i++ {
+		must(t, a.StoreLog(&raft.Log{Index: i, Data: make([]byte, 100)}))
+		if i > 100 {
+			must(t, b.StoreLog(&raft.Log{Index: i - 100, Data: make([]byte, 900)}))
+		}
+	}
+	for _, c := range []struct {
+		index      uint64
+		bytes      int64
+		from, upTo uint64
+	}{
+		{200, 0, 200, 200},
+		{200, 1 << 40, 1, 1},
+		{100, 5000, 50, 75},     // some 140 bytes an entry
+		{200, 60_000, 160, 180}, // these segments are so small that a good part of each is not used
+		{250, 60_000, 160, 180},
+		{1, 5, 1, 1},
+	} {
+		if got := a.Behind(c.index, c.bytes); got < c.from || got > c.upTo {
+			t.Errorf("Behind(%d, %d) is %d, want %d to %d", c.index, c.bytes, got, c.from, c.upTo)
+		}
+	}
+	all := a.Bytes()
+	if a.BytesBelow(0) != 0 || a.BytesBelow(1) != 0 || a.BytesBelow(101)*2 != all || a.BytesBelow(201) != all || a.BytesBelow(1<<40) != all {
+		t.Errorf("%d bytes below 101, %d below 201, %d in all", a.BytesBelow(101), a.BytesBelow(201), all)
+	}
+	must(t, a.CutBelow(150))
+	if got := a.BytesBelow(151); got*200 != all {
+		t.Errorf("%d bytes below 151 after a cut", got)
+	}
+	if got := l.Shard(9).BytesBelow(7); got != 0 {
+		t.Errorf("%d bytes of nothing", got)
+	}
+	if got := a.Behind(200, 1<<40); got != 150 {
+		t.Error("behind a cut: ", got)
+	}
+	if got := a.Behind(120, 1<<40); got != 120 {
+		t.Error("an entry that was cut: ", got)
+	}
+}

@@ -2,6 +2,9 @@ package aof
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"sort"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -54,6 +57,51 @@ func (s *ShardLog) Bytes() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.mu.entries.bytes
+}
+
+// Behind returns the first entry from which on the log, with what other shards have written in between, is up to about so
+// many bytes long until the entry at index: segments that hold nothing of this shard do not count, and entries that were
+// carried forward count where they stand now. It is never beyond index, and 0 if there are no entries.
+func (s *ShardLog) Behind(index uint64, bytes int64) uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := &s.mu.entries
+	if e.empty() || index <= e.first {
+		return min(index, e.firstIndex())
+	}
+	end := int(min(index, e.lastIndex()) - e.first)
+	segments := slices.Sorted(maps.Keys(e.shares)) // their numbers have gaps
+	stands := func(i int) int64 {
+		p := e.places.at(i)
+		n, _ := slices.BinarySearch(segments, p.segment)
+		return int64(n)*s.log.opts.SegmentSize + p.offset()
+	}
+	to := stands(end) - bytes
+	return e.first + uint64(sort.Search(end, func(i int) bool { return stands(i) >= to }))
+}
+
+// countStep is how many entries are counted under the lock at a time.
+const countStep = 4096
+
+// BytesBelow returns the size of the live entries below index, the way Bytes counts.
+func (s *ShardLog) BytesBelow(index uint64) (bytes int64) {
+	for from := uint64(0); from < index; {
+		s.mu.RLock()
+		e := &s.mu.entries
+		if from = max(from, e.firstIndex()); from == 0 {
+			from = index
+		}
+		to := min(index, from+countStep, e.lastIndex()+1)
+		for i := from; i < to; i++ {
+			bytes += e.places.at(int(i - e.first)).size()
+		}
+		s.mu.RUnlock()
+		if to <= from {
+			break
+		}
+		from = to
+	}
+	return bytes
 }
 
 // buffers are what encoding and reading need, kept to be used again.

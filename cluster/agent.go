@@ -26,6 +26,9 @@ type AgentOptions struct {
 	Tick time.Duration
 	// Call bounds a call to another node.
 	Call time.Duration
+	// Rest is how long a group is left alone after its leadership was to be handed on, whether it was or not: while that
+	// goes on, the group takes no writes.
+	Rest time.Duration
 	// Slack is how many entries a replica that has caught up may be behind.
 	Slack  uint64
 	Logger *slog.Logger
@@ -39,6 +42,9 @@ func (o *AgentOptions) EnsureDefaults() {
 	}
 	if o.Call == 0 {
 		o.Call = 2 * time.Second
+	}
+	if o.Rest == 0 {
+		o.Rest = 5 * time.Second
 	}
 	if o.Slack == 0 {
 		o.Slack = 1000
@@ -124,7 +130,7 @@ func (a *Agent) plan() {
 	a.each(func(v *View) {
 		leads := a.opts.Meta.Leads()
 		if leads && !led {
-			a.heard.reset(a.opts.Clock()) // what was heard before says nothing: others did the listening
+			a.heard.reset() // what was heard before says nothing: others did the listening
 		}
 		led = leads
 		if !leads {
@@ -167,17 +173,15 @@ func (a *Agent) listen(pings *sync.WaitGroup, n Node) {
 type liveness struct {
 	mu struct {
 		sync.Mutex
-		since time.Time // the leadership began
 		last  map[NodeID]time.Time
 		asked map[NodeID]time.Time
 		busy  map[NodeID]bool
 	}
 }
 
-func (l *liveness) reset(now time.Time) {
+func (l *liveness) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.since = now
 	clear(l.mu.last)
 }
 
@@ -203,8 +207,8 @@ func (l *liveness) end(id NodeID, answered bool, now time.Time) {
 	}
 }
 
-// silence is how long each node has been silent. One that has not been heard of yet counts from the beginning of the
-// leadership; if it was gone, it is not back before it has been heard of.
+// silence is how long each node has been silent. For one that has not been heard of yet in this leadership it begins now;
+// if it was gone, it is not back before it has been heard of.
 func (l *liveness) silence(d *Document, self NodeID, now time.Time) Silence {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -216,7 +220,7 @@ func (l *liveness) silence(d *Document, self NodeID, now time.Time) Silence {
 		case heard:
 			s[n.ID] = now.Sub(at)
 		case n.State != NodeGone:
-			s[n.ID] = now.Sub(l.mu.since)
+			s[n.ID], l.mu.last[n.ID] = 0, now
 		}
 	}
 	return s
@@ -280,10 +284,6 @@ func (a *Agent) groupView(v *View, group uint32, r Replica) GroupView {
 	return g
 }
 
-// transferRest is how long a group is left alone after its leadership was to be handed on, whether it was or not:
-// meanwhile it takes no writes.
-const transferRest = 5 * time.Second
-
 // rests says whether a group's leadership is not to be handed on at the moment.
 func (a *Agent) rests(group uint32) bool {
 	a.mu.Lock()
@@ -294,7 +294,7 @@ func (a *Agent) rests(group uint32) bool {
 func (a *Agent) rest(group uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.mu.rests[group] = a.opts.Clock().Add(transferRest)
+	a.mu.rests[group] = a.opts.Clock().Add(a.opts.Rest)
 }
 
 // lookAfter takes steps for a group until none is left for now.
@@ -315,7 +315,7 @@ func (a *Agent) lookAfter(group uint32, r Replica) {
 			a.rest(group)
 		}
 		a.opts.Logger.Info("cluster: membership", "group", group, "change", action.Kind.String(), "node", action.Node)
-		if err := act(r, action, raft.ServerAddress(a.address(v, action.Node, r)), index); err != nil {
+		if err := act(r, action, placeAddress(v, action.Node, r), index); err != nil {
 			a.tell("membership", err)
 			return
 		}
@@ -343,6 +343,23 @@ func act(r Replica, action Action, address raft.ServerAddress, index uint64) err
 	return nil
 }
 
+// placeAddress is the address that a node's place in a group's configuration has. Raft wants them distinct, and dials by the
+// node's ID; so a node that has come to the address of one that is gone but has its place still gets an address that
+// nobody else has.
+func placeAddress(v *View, id NodeID, r Replica) raft.ServerAddress {
+	at := raft.ServerAddress(v.Address(id))
+	servers, _ := r.Configuration()
+	for _, s := range servers {
+		if NodeID(s.ID) == id {
+			return s.Address
+		}
+		if s.Address == at {
+			at += raft.ServerAddress("#" + id)
+		}
+	}
+	return at
+}
+
 // address is where a node is, as the document or else the group's configuration says.
 func (a *Agent) address(v *View, id NodeID, r Replica) string {
 	if at := v.Address(id); at != "" {
@@ -359,7 +376,7 @@ func (a *Agent) address(v *View, id NodeID, r Replica) string {
 
 // ready asks the replicas of a group how far they are.
 func (a *Agent) ready(v *View, group uint32, r Replica, g *GroupView) map[NodeID]bool {
-	committed := r.Stats().Committed
+	here := r.Stats()
 	ready := map[NodeID]bool{a.opts.Self: true}
 	var mu sync.Mutex
 	var calls sync.WaitGroup
@@ -376,7 +393,9 @@ func (a *Agent) ready(v *View, group uint32, r Replica, g *GroupView) map[NodeID
 				return
 			}
 			replica := find(s.Replicas, func(r *ReplicaStatus) bool { return r.Group == group })
-			if replica != nil && replica.Applied+a.opts.Slack >= committed && replica.Applied > 0 {
+			// The index of what has been applied counts commands alone; that of what was committed is 0 until a leader told it.
+			if replica != nil && replica.Committed > 0 && replica.Committed+a.opts.Slack >= here.Committed &&
+				replica.Applied+a.opts.Slack >= here.Applied {
 				mu.Lock()
 				defer mu.Unlock()
 				ready[id] = true

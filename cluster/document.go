@@ -44,6 +44,8 @@ type Document struct {
 	ReplicationFactor int `json:"replication_factor"`
 	// NextID numbers moves and migrations.
 	NextID uint64 `json:"next_id"`
+	// LastShard is the highest number that a shard has had: none is used again.
+	LastShard uint32 `json:"last_shard"`
 	// Voters are the desired voters of the meta group, an odd number. All other nodes learn.
 	Voters     []NodeID    `json:"voters"`
 	Nodes      []Node      `json:"nodes"`
@@ -106,8 +108,10 @@ type Move struct {
 	From  NodeID `json:"from,omitempty"` // empty: a replica more
 	To    NodeID `json:"to,omitempty"`   // empty: a replica less
 	// Asked says that somebody asked for this move, rather than the planner.
-	Asked  bool `json:"asked,omitempty"`
-	Paused bool `json:"paused,omitempty"`
+	Asked bool `json:"asked,omitempty"`
+	// Canceled says that the move goes back: From is where it went to.
+	Canceled bool `json:"canceled,omitempty"`
+	Paused   bool `json:"paused,omitempty"`
 	// Begun is when, Unix milliseconds.
 	Begun int64 `json:"begun,omitempty"`
 }
@@ -232,6 +236,17 @@ func find[T any](list []T, is func(*T) bool) *T {
 // ShardPaused says whether the shard's replicas are to stay as they are: a move of it is paused.
 func (d *Document) ShardPaused(shard uint32) bool {
 	return slices.ContainsFunc(d.Moves, func(m Move) bool { return m.Shard == shard && m.Paused })
+}
+
+// MayDrop says whether a node may give up its replica of a shard for good: it is to have none, and no move of the shard is
+// under way. A move ends only once the shard's group has come to what is wanted, by a committed configuration; until then
+// the group may still count on the replica.
+func (d *Document) MayDrop(shard uint32, node NodeID) bool {
+	if shard == MetaGroup {
+		return false
+	}
+	s := d.Shard(shard)
+	return s == nil || !slices.Contains(s.Replicas, node) && d.moving(shard) == nil
 }
 
 // Desired says who is to vote and who is to learn in a group, the preferred leader first. It is empty for a group that

@@ -131,11 +131,17 @@ func (v *GroupView) shrink() Action {
 		return Action{}
 	}
 	for _, id := range others {
-		if v.allReady() {
+		if v.spare(id) {
 			return Action{ActRemove, id}
 		}
 	}
 	return Action{}
+}
+
+// spare says whether a learner that is not to be can go. Beside a voter or two it may be the only copy that is complete,
+// until those that are to be are; otherwise one dead replica must not keep it.
+func (v *GroupView) spare(id NodeID) bool {
+	return v.allReady() || !v.Ready[id] || len(v.Voters) >= 3 && v.majority("", "")
 }
 
 // surplus is the voters that are not to vote, and the learners that are not to be, those first that do not answer.

@@ -167,7 +167,7 @@ func script(t *testing.T, v GroupView) (steps []Action) {
 }
 
 func TestMembershipSteps(t *testing.T) {
-	a, b, c, d := id(1), id(2), id(3), id(4)
+	a, b, c, d, e := id(1), id(2), id(3), id(4), id(5)
 	all := map[NodeID]bool{a: true, b: true, c: true, d: true}
 	for what, s := range map[string]struct {
 		view GroupView
@@ -204,6 +204,18 @@ func TestMembershipSteps(t *testing.T) {
 		"a move was canceled": {
 			GroupView{Self: a, Voters: []NodeID{a, b, c}, Members: map[NodeID]bool{a: true, b: true, c: true, d: false}, Ready: all},
 			[]Action{{ActRemove, d}},
+		},
+		"those first who do not answer": {
+			GroupView{Self: a, Voters: []NodeID{a}, Members: map[NodeID]bool{a: true, b: true, c: true, d: true, e: true}, Ready: map[NodeID]bool{a: true, b: true, c: true, d: true}},
+			[]Action{{ActRemove, e}, {ActRemove, b}, {ActRemove, c}, {ActRemove, d}},
+		},
+		"a learner stays until its successor has caught up": {
+			GroupView{Self: a, Voters: []NodeID{a}, Learners: []NodeID{c}, Members: map[NodeID]bool{a: true, b: false, c: false}, Ready: map[NodeID]bool{a: true, b: true}},
+			nil,
+		},
+		"one that is dead does not keep it where three vote": {
+			GroupView{Self: a, Voters: []NodeID{a, b, c}, Learners: []NodeID{d}, Members: map[NodeID]bool{a: true, b: true, c: true, d: false, e: false}, Ready: map[NodeID]bool{a: true, b: true, c: true, e: true}},
+			[]Action{{ActRemove, e}},
 		},
 		"the last voter stays while the other has not caught up": {
 			GroupView{Self: a, Voters: []NodeID{b}, Members: map[NodeID]bool{a: true, b: false}, Ready: map[NodeID]bool{a: true}},

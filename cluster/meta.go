@@ -48,7 +48,8 @@ type MetaOptions struct {
 	Client *Client
 	// Loop stands for Meta in the origin of entries: no event loop of the node has the number.
 	Loop uint32
-	// Poll is how often the applied index is looked at: a change is known here that much later at most.
+	// Poll is how often the applied index is looked at: a change is known here that much later at most, unless Poke is
+	// called.
 	Poll   time.Duration
 	Logger *slog.Logger
 }
@@ -56,7 +57,7 @@ type MetaOptions struct {
 // EnsureDefaults fills in what was left out.
 func (o *MetaOptions) EnsureDefaults() {
 	if o.Poll == 0 {
-		o.Poll = 5 * time.Millisecond
+		o.Poll = 20 * time.Millisecond
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -79,6 +80,7 @@ type Meta struct {
 	opts   MetaOptions
 	view   atomic.Pointer[View]
 	turn   chan struct{} // held by the one change that is under way here
+	wake   chan struct{}
 	stop   chan struct{}
 	closed sync.Once
 	poll   sync.WaitGroup
@@ -96,7 +98,7 @@ func OpenMeta(o MetaOptions) (*Meta, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Meta{opts: o, turn: make(chan struct{}, 1), stop: make(chan struct{})}
+	m := &Meta{opts: o, turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	m.mu.changed = make(chan struct{})
 	if err := m.refresh(); err != nil {
 		return nil, err
@@ -111,6 +113,14 @@ func (m *Meta) Close() {
 	m.poll.Wait()
 }
 
+// Poke says that the meta group has applied an entry. It does not wait.
+func (m *Meta) Poke() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
 func (m *Meta) follow() {
 	tick := time.NewTicker(m.opts.Poll)
 	defer tick.Stop()
@@ -120,6 +130,7 @@ func (m *Meta) follow() {
 		case <-m.stop:
 			return
 		case <-tick.C:
+		case <-m.wake:
 		}
 		applied := m.opts.Engine.AppliedIndex()
 		if err := m.refresh(); err != nil && applied != broken {
@@ -337,7 +348,11 @@ func (m *Meta) attempt(ctx context.Context, o Op) (version uint64, err error) {
 	if v := m.View(); v != nil && v.Address(NodeID(id)) != "" {
 		at = v.Address(NodeID(id))
 	}
-	return m.opts.Client.Do(ctx, at, o)
+	version, err = m.opts.Client.Do(ctx, at, o)
+	if _, unsent := errors.AsType[unreachable](err); unsent {
+		err = fmt.Errorf("%w: %w", ErrNoLeader, err)
+	}
+	return version, err
 }
 
 // Apply has an Op applied by this node, which has to lead the meta group.

@@ -162,6 +162,7 @@ func Found(clusterID string, seed uint64, first Node, shards, replicationFactor 
 		Seed:              seed,
 		ReplicationFactor: replicationFactor,
 		NextID:            1,
+		LastShard:         uint32(shards),
 		Voters:            []NodeID{first.ID},
 		Nodes:             []Node{first},
 	}
@@ -220,14 +221,13 @@ func (o AddShards) Apply(d Document) (Document, error) {
 		return d, refuse("there is no node that could found a shard")
 	}
 	d = d.Clone()
-	last := uint32(0)
-	for _, s := range d.Shards {
-		last = max(last, s.ID)
+	if d.LastShard > 1<<30 {
+		return d, refuse("the numbers of shards are used up")
 	}
-	for i := range o.Count {
-		id := last + uint32(i) + 1
-		founder := ring.Place(id, 1)
-		d.Shards = append(d.Shards, Shard{ID: id, Slots: []Range{}, Replicas: founder, Founder: founder[0]})
+	for range o.Count {
+		d.LastShard++
+		founder := ring.Place(d.LastShard, 1)
+		d.Shards = append(d.Shards, Shard{ID: d.LastShard, Slots: []Range{}, Replicas: founder, Founder: founder[0]})
 	}
 	return d, nil
 }

@@ -77,8 +77,8 @@ func (d Document) pauseMove(id uint64, paused bool) (Document, error) {
 	return d, nil
 }
 
-// CancelMove takes a move back: the replica stays where it was, and the planner leaves the shard alone until a
-// Rebalance.
+// CancelMove takes a move back: the replica stays where it was, and the planner leaves the shard alone until a Rebalance.
+// What the move has changed already is undone before its record goes.
 type CancelMove struct {
 	Move uint64 `json:"move"`
 }
@@ -89,6 +89,9 @@ func (o CancelMove) Apply(d Document) (Document, error) {
 	if m == nil {
 		return d, refuse("there is no move %d under way", o.Move)
 	}
+	if m.Canceled {
+		return d, nil
+	}
 	if m.From == "" || m.To == "" {
 		return d, refuse("move %d changes how many replicas shard %d has: set the number of replicas instead", m.ID, m.Shard)
 	}
@@ -96,11 +99,17 @@ func (o CancelMove) Apply(d Document) (Document, error) {
 		return d, refuse("node %s, from which move %d takes the replica, cannot keep it: it is leaving or gone", m.From, m.ID)
 	}
 	d = d.Clone()
-	s := d.Shard(m.Shard)
-	s.Replicas[slices.Index(s.Replicas, m.To)] = m.From
-	s.Pinned = true
-	d.endMove(o.Move)
+	d.Shard(m.Shard).Pinned = true
+	d.reverse(d.Move(o.Move))
 	return d, nil
+}
+
+// reverse has a move go back to where it came from.
+func (d *Document) reverse(m *Move) {
+	r := d.Shard(m.Shard).Replicas
+	r[slices.Index(r, m.To)] = m.From
+	m.From, m.To = m.To, m.From
+	m.Canceled, m.Paused = true, false
 }
 
 // EndMove notes that a shard's group has come to what a move wants: to have a replica at To. The group's leader says so.

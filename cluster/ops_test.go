@@ -203,7 +203,14 @@ func TestCancelMove(t *testing.T) {
 	if !d.ShardPaused(1) {
 		t.Error("not paused")
 	}
-	d = must(t, d, ResumeMove{move}, CancelMove{move})
+	d = must(t, d, ResumeMove{move}, CancelMove{move}, CancelMove{move}, EndMove{move, id(4)})
+	if d.MayDrop(1, id(4)) || len(d.Moves) != 1 {
+		t.Error("the replica may be dropped although the group may still count on it")
+	}
+	d = must(t, d, EndMove{move, from})
+	if !d.MayDrop(1, id(4)) || d.MayDrop(1, from) || d.MayDrop(MetaGroup, id(4)) || !d.MayDrop(9, from) {
+		t.Error("the wrong replicas may be dropped")
+	}
 	if !reflect.DeepEqual(d.Shards[0].Replicas, before) || len(d.Moves) != 0 {
 		t.Errorf("%+v", d)
 	}

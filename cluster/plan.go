@@ -146,7 +146,7 @@ func inPlaceOf(have, want []NodeID) []NodeID {
 
 // redirect gives moves another aim whose node is leaving, gone or no member any more.
 func (w *planning) redirect() {
-	for i := 0; i < len(w.d.Moves); i++ {
+	for i := range w.d.Moves {
 		m := &w.d.Moves[i]
 		if m.To == "" || m.Paused || w.up(m.To) {
 			continue
@@ -155,15 +155,17 @@ func (w *planning) redirect() {
 		at := slices.Index(s.Replicas, m.To)
 		stay := slices.Delete(slices.Clone(s.Replicas), at, at+1)
 		if m.From != "" && w.up(m.From) && !slices.Contains(stay, m.From) {
-			s.Replicas[at] = m.From
-			w.d.endMove(m.ID)
-			i--
+			w.d.reverse(m)
 			continue
 		}
-		next := w.ring.Fill(s.ID, len(s.Replicas), stay)
-		if len(next) == len(s.Replicas) && w.heard(next[len(stay)]) {
-			m.To = next[len(stay)]
-			s.Replicas[at] = m.To
+		leaving := func(id NodeID) bool {
+			return slices.ContainsFunc(w.d.Moves, func(o Move) bool { return o.Shard == s.ID && o.From == id })
+		}
+		for _, id := range w.ring.Fill(s.ID, w.ring.Len()+len(stay), stay)[len(stay):] {
+			if w.heard(id) && !leaving(id) {
+				m.To, s.Replicas[at] = id, id
+				break
+			}
 		}
 	}
 }

@@ -85,6 +85,7 @@ func (d *Document) validateShards(f *faults) {
 		s := &d.Shards[i]
 		whose := fmt.Sprintf("shard %d", s.ID)
 		f.check(s.ID != MetaGroup, "a shard has the number of the meta group")
+		f.check(s.ID <= d.LastShard, "%s: its number has not been drawn yet", whose)
 		f.check(!ids[s.ID], "%s is there twice", whose)
 		ids[s.ID] = true
 		f.check(len(s.Replicas) > 0 && len(s.Replicas) <= MaxReplicas, "%s: %d replicas, not 1 … %d", whose, len(s.Replicas), MaxReplicas)
@@ -93,13 +94,17 @@ func (d *Document) validateShards(f *faults) {
 		validateRanges(f, whose, s.Slots)
 		for _, r := range s.Slots {
 			for slot := int(r.From); slot <= int(r.To) && slot < Slots; slot++ {
-				f.check(owners[slot] == 0, "slot %d is owned by shard %d and by shard %d", slot, owners[slot], s.ID)
+				if owners[slot] != 0 { // asked first: the arguments of each check are allocated
+					f.check(false, "slot %d is owned by shard %d and by shard %d", slot, owners[slot], s.ID)
+				}
 				owners[slot] = s.ID
 			}
 		}
 	}
 	for slot, owner := range owners {
-		f.check(owner != 0, "slot %d is owned by nobody", slot)
+		if owner == 0 {
+			f.check(false, "slot %d is owned by nobody", slot)
+		}
 	}
 }
 
@@ -112,7 +117,11 @@ func validateRanges(f *faults, whose string, ranges []Range) {
 }
 
 func (d *Document) validateMoves(f *faults) {
-	ids := map[uint64]bool{}
+	type place struct {
+		shard uint32
+		node  NodeID
+	}
+	ids, taken := map[uint64]bool{}, map[place]bool{}
 	for _, m := range d.Moves {
 		whose := fmt.Sprintf("move %d", m.ID)
 		f.check(!ids[m.ID] && m.ID < d.NextID, "%s: its number is used twice, or not drawn yet", whose)
@@ -120,6 +129,10 @@ func (d *Document) validateMoves(f *faults) {
 		s := d.Shard(m.Shard)
 		f.check(s != nil, "%s: there is no shard %d", whose, m.Shard)
 		f.check(m.From != "" || m.To != "", "%s: it moves nothing", whose)
+		for _, id := range []NodeID{m.From, m.To} {
+			f.check(id == "" || !taken[place{m.Shard, id}], "%s: another move of the shard is about %.50q", whose, id)
+			taken[place{m.Shard, id}] = true
+		}
 		if s != nil {
 			f.check(m.To == "" || slices.Contains(s.Replicas, m.To), "%s: %.50q is none of the shard's replicas", whose, m.To)
 			f.check(m.From == "" || !slices.Contains(s.Replicas, m.From), "%s: %.50q is still one of the shard's replicas", whose, m.From)
@@ -146,7 +159,9 @@ func (d *Document) validateMigrations(f *faults) {
 		}
 		for _, r := range m.Slots {
 			for slot := int(r.From); slot <= int(r.To) && slot < Slots; slot++ {
-				f.check(taken[slot] == 0, "slot %d is part of migration %d and of migration %d", slot, taken[slot], m.ID)
+				if taken[slot] != 0 {
+					f.check(false, "slot %d is part of migration %d and of migration %d", slot, taken[slot], m.ID)
+				}
 				taken[slot] = m.ID
 			}
 		}

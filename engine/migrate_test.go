@@ -268,6 +268,9 @@ func (m *migrationTest) attempt(id, attempt uint64) (owned bool) {
 			return false
 		}
 		m.load(m.r.IntN(8))
+		if got := m.target.slots(command.SlotsDrop, id, attempt, m.ranges); m.r.IntN(4) == 0 && !strings.HasPrefix(got, "-LARDERSTATE") {
+			m.t.Fatal("a request that came late was granted: ", got)
+		}
 		if m.r.IntN(12) == 0 {
 			if m.trouble() {
 				return false
@@ -300,6 +303,10 @@ func (m *migrationTest) attempt(id, attempt uint64) (owned bool) {
 			return false
 		}
 	}
+	if got := m.target.slots(command.SlotsOwn, id, attempt, m.ranges); !strings.HasPrefix(got, "-LARDERSPOILED") {
+		m.t.Fatal("slots were owned before the import was complete: ", got)
+	}
+	m.must(m.target.slots(command.SlotsSeal, id, attempt, m.ranges))
 	if m.trouble() {
 		return false
 	}
@@ -374,6 +381,9 @@ func (m *migrationTest) check() {
 	a, b, want := digest(m.t, m.source.Engine), digest(m.t, m.target.Engine), digest(m.t, m.model.Engine)
 	if got := [2]uint64{a[0] ^ b[0], a[1] + b[1]}; got != want {
 		m.t.Fatalf("source and target have %d and %d keys, the model %d; digests %x, want %x", a[1], b[1], want[1], got[0], want[0])
+	}
+	if n, want := m.source.Keys().Stats().Nodes+m.target.Keys().Stats().Nodes, m.model.Keys().Stats().Nodes; n != want {
+		m.t.Fatalf("source and target have %d nodes of large collections, the model %d", n, want)
 	}
 	for _, s := range []*shard{m.source, m.target} {
 		for db := range 3 {

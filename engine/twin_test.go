@@ -245,6 +245,7 @@ type twins struct {
 	fs       *vfs.MemFS
 	failing  *atomic.Bool
 	log      [][]byte // the entry with index i stands at i-1
+	trip     *roundTrip
 }
 
 func newTwins(t *testing.T, seed uint64, keys int) *twins {
@@ -268,6 +269,9 @@ func (w *twins) faulty() vfs.FS {
 // apply gives one entry to both and compares the replies.
 func (w *twins) apply() {
 	b, entry := w.g.batch()
+	if w.trip != nil && w.g.r.IntN(12) == 0 {
+		b, entry = w.trip.batch(w)
+	}
 	w.log = append(w.log, slices.Clone(entry))
 	index := uint64(len(w.log))
 	var replies [2]string

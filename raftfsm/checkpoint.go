@@ -3,7 +3,6 @@ package raftfsm
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/hashicorp/raft"
 )
@@ -52,6 +51,7 @@ func (b *begunCheckpoint) Release() { b.checkpoint.Cancel() }
 // snapshotStore shows Raft the store's last checkpoint. It holds nothing of its own.
 type snapshotStore struct {
 	engine Engine
+	pins   *logPins
 }
 
 var _ raft.SnapshotStore = (*snapshotStore)(nil)
@@ -68,23 +68,27 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	if !ok {
 		return nil, nil
 	}
+	meta, err := snapshotMeta(index, term, encoded, configurationIndex)
+	if err != nil {
+		return nil, err
+	}
+	return []*raft.SnapshotMeta{meta}, nil
+}
+
+// snapshotMeta describes a checkpoint in Raft's way.
+func snapshotMeta(index, term uint64, encoded []byte, configurationIndex uint64) (*raft.SnapshotMeta, error) {
 	configuration, err := decodeConfiguration(encoded)
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint at index %d: %w", index, err)
 	}
-	return []*raft.SnapshotMeta{{
+	return &raft.SnapshotMeta{
 		Version:            raft.SnapshotVersionMax,
 		ID:                 checkpointID(term, index),
 		Index:              index,
 		Term:               term,
 		Configuration:      configuration,
 		ConfigurationIndex: configurationIndex,
-	}}, nil
-}
-
-// Open is refused: the state is not a stream.
-func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
-	return nil, nil, fmt.Errorf("checkpoint %s cannot be read as a stream", id)
+	}, nil
 }
 
 func checkpointID(term, index uint64) string { return fmt.Sprintf("%d-%d", term, index) }
@@ -135,16 +139,30 @@ func (g *Group) Checkpoint() error {
 	g.checkpoint.running = c
 	g.checkpoint.Unlock()
 
-	c.err = g.raft.Snapshot().Error()
-	if errors.Is(c.err, raft.ErrNothingNewToSnapshot) {
-		c.err = nil
-	}
-	if c.err != nil {
-		c.err = fmt.Errorf("checkpoint of shard %d: %w", g.opts.Group, c.err)
-	}
+	c.err = g.takeCheckpoint()
 	g.checkpoint.Lock()
 	g.checkpoint.running = nil
 	g.checkpoint.Unlock()
 	close(c.done)
 	return c.err
+}
+
+// takeCheckpoint has Raft take one. If an install comes in between, the next instance is asked.
+func (g *Group) takeCheckpoint() error {
+	for {
+		i := g.running.Load()
+		err := i.raft.Snapshot().Error()
+		if err == nil || errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			return nil
+		}
+		if i.context.Err() != nil {
+			g.swap.Lock() // the install is over
+			replaced := g.running.Load() != i
+			g.swap.Unlock()
+			if replaced {
+				continue
+			}
+		}
+		return fmt.Errorf("checkpoint of shard %d: %w", g.opts.Group, err)
+	}
 }

@@ -65,7 +65,7 @@ func TestFailedCheckpointGivesTheEpochBack(t *testing.T) {
 	wrong := errors.New("disk full")
 	var failSync, failCommit error
 	n.opts.Sync = func() error { return failSync }
-	n.engine.onCommit = func() error { return failCommit }
+	n.engine.onCommit = func(*twinCheckpoint) error { return failCommit }
 	n.open().ready()
 	defer n.close()
 	if err := n.propose("x").wait(t); err != nil {
@@ -92,7 +92,7 @@ func TestConcurrentCheckpointsAreOne(t *testing.T) {
 	n := newNode(t, "a")
 	inCommit, goOn := make(chan struct{}), make(chan struct{})
 	commits := 0
-	n.engine.onCommit = func() error {
+	n.engine.onCommit = func(*twinCheckpoint) error {
 		commits++
 		close(inCommit)
 		<-goOn
@@ -142,7 +142,7 @@ func TestStreamedSnapshotIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := &snapshotStore{engine: e}
+	store := &snapshotStore{engine: e, pins: &logPins{}}
 	foreign, err := store.Create(1, 5000, 9, raft.Configuration{}, 1, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -157,8 +157,21 @@ func TestStreamedSnapshotIsRefused(t *testing.T) {
 	if err := begun.Persist(ours); err != nil || e.disk.index != 10 || e.disk.term != 2 {
 		t.Fatalf("%v: the checkpoint stands at %d of term %d", err, e.disk.index, e.disk.term)
 	}
-	if _, _, err := store.Open("2-10"); err == nil {
-		t.Fatal("a checkpoint was opened as a stream")
+	meta, opened, err := store.Open("2-10")
+	if err != nil || meta.Index != 10 || meta.Term != 2 {
+		t.Fatal(meta, err)
+	}
+	if _, err := opened.Read(make([]byte, 1)); err == nil {
+		t.Fatal("a checkpoint was read as a stream")
+	}
+	if at, ok := store.pins.lowest(); !ok || at != 10 {
+		t.Fatal("the log behind an open checkpoint is not kept: ", at, ok)
+	}
+	if err := opened.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if at, ok := store.pins.lowest(); ok {
+		t.Fatal("the log is kept from ", at)
 	}
 }
 

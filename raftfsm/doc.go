@@ -16,9 +16,16 @@
 //     fewer than that queue holds are let in.
 //   - The store is the state. Raft's snapshot store only lists the store's last checkpoint, Raft never restores from it,
 //     entries at or below that checkpoint are never applied again, and the log keeps the entry at it.
+//   - A follower that needs more than the log has is sent that checkpoint (send.go) on a connection of its own. Its store is
+//     replaced, and its log emptied, between two instances of the stock library (install.go, instance.go); the group, its
+//     register and its transport stay. What the follower needs next is kept in the leader's log meanwhile (retain.go).
 //   - A checkpoint carries exactly the index, the term and the configuration that Raft gave to SnapshotStore.Create, and
 //     the log is on stable storage up to there before it is committed.
 //
-// Goroutines of a group, besides Raft's own: watchLeadership (leadership.go), reap and askFutures (reaper.go). Close
-// waits for all of them.
+// The sentry (sentry.go) stands between Raft and its transport, which is a Loopback or a Network; what it sees of the
+// traffic is the ground of the proof of leadership (proof.go) that reads wait for.
+//
+// Goroutines of a group, besides Raft's own and the stock transport's: watchLeadership (leadership.go), reap and askFutures
+// (reaper.go), receive (sentry.go), relay for each pipeline (pipeline.go), ask for each voter that is being asked (proof.go).
+// Close waits for all of them, and for those who serve snapshots.
 package raftfsm

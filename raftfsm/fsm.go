@@ -27,6 +27,8 @@ type fsm struct {
 	replay  uint64 // entries up to here were in the log at open: StoreLogs did not see them
 	broken  bool   // an Apply failed: nothing more is applied
 
+	checkpoints *checkpointGate
+
 	responses []any // all nil; one slice for all batches
 
 	configured atomic.Pointer[configured]
@@ -50,6 +52,8 @@ func newFSM(o *Options, f *inFlight, g *gate, lastAtOpen uint64) *fsm {
 		landed:   func(engine.Footprint) {},
 		applied:  max(durable, o.Engine.AppliedIndex()),
 		replay:   lastAtOpen,
+
+		checkpoints: &checkpointGate{},
 	}
 }
 
@@ -156,7 +160,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if f.broken {
 		return nil, fmt.Errorf("shard %d has stopped applying", f.group)
 	}
-	c, err := f.engine.BeginCheckpoint()
+	c, err := f.checkpoints.enter(f.engine.BeginCheckpoint)
 	if err != nil {
 		return nil, fmt.Errorf("begin a checkpoint: %w", err)
 	}

@@ -13,14 +13,17 @@ import (
 // Group is this node's replica of one shard. Its methods may be called by any goroutine.
 type Group struct {
 	opts     Options
-	raft     *raft.Raft
-	fsm      *fsm
+	running  atomic.Pointer[instance] // never nil
+	changes  chan bool                // of leadership, from Raft
+	pins     logPins
+	kept     atomic.Int64 // bytes of the log below the last checkpoint
 	inFlight *inFlight
 	gate     gate
 	clock    *slewedClock
 	filter   filter
 	order    sync.Mutex // held while a batch is registered and passes the gate
 	sentry   *sentry
+	stable   raft.StableStore // as Raft sees it
 	proof    *proof
 
 	// provenTerm is the term whose Barrier has been applied here; 0 before the first.
@@ -30,6 +33,11 @@ type Group struct {
 	closing    chan struct{} // closed first: nothing is proposed any more
 	stop       chan struct{} // closed once Raft has stopped
 	goroutines sync.WaitGroup
+	context    context.Context // ends with closing
+	cancel     context.CancelFunc
+	receiving  receiving
+	swap       sync.Mutex     // held while the running instance is replaced, and by Close
+	visitors   sync.WaitGroup // those who serve snapshots
 	closeOnce  sync.Once
 	closeErr   error
 
@@ -50,11 +58,9 @@ func Open(o Options) (*Group, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if err := reconcile(&o); err != nil {
-		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
-	}
 	g := &Group{
 		opts:       o,
+		changes:    make(chan bool, 16),
 		inFlight:   newInFlight(o.MaxInFlight),
 		clock:      newSlewedClock(o.Clock),
 		stuck:      make(chan question, o.MaxInFlight),
@@ -64,35 +70,19 @@ func Open(o Options) (*Group, error) {
 	}
 	g.clock.shift = o.WallShift
 	g.served.changed = make(chan struct{})
-	store, err := newLogStore(o.Log, o.Engine)
-	if err != nil {
-		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
-	}
-	store.ahead.limit = o.ReadAhead
 	g.gate.hand = g.toRaft
-	g.fsm = newFSM(&o, g.inFlight, &g.gate, store.lastAtOpen)
-	g.fsm.landed = g.landed
-
-	config := o.raftConfig()
-	changes := make(chan bool, 16)
-	config.NotifyCh = changes
-	snapshots := &snapshotStore{engine: o.Engine}
-	if err := bootstrap(&o, config, store, snapshots); err != nil {
-		return nil, fmt.Errorf("shard %d: bootstrap: %w", o.Group, err)
-	}
+	g.context, g.cancel = context.WithCancel(context.Background())
 	g.proof = newProof(g)
 	g.sentry = newSentry(o.Transport, g.proof)
-	stable := fencedStable{loudStable{o.Stable, o.Fatal}, &g.sentry.fence}
-	g.raft, err = raft.NewRaft(config, g.fsm, store, stable, snapshots, g.sentry)
-	if err != nil {
+	g.stable = fencedStable{loudStable{o.Stable, o.Fatal}, &g.sentry.fence}
+	if err := g.start(false); err != nil {
 		_ = g.sentry.close()
-		return nil, fmt.Errorf("shard %d: start Raft: %w", o.Group, err)
+		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
 	}
-	store.ahead.running.Store(true)
-	g.goroutines.Go(func() { g.watchLeadership(changes) })
+	g.goroutines.Go(func() { g.watchLeadership(g.changes) })
 	g.goroutines.Go(g.reap)
 	g.goroutines.Go(g.askFutures)
-	if g.isSoleVoter() {
+	if g.IsSoleVoter() {
 		g.goroutines.Go(g.standAtOnce)
 	}
 	return g, nil
@@ -137,6 +127,10 @@ func (g *Group) Close(ctx context.Context) error {
 
 func (g *Group) close(ctx context.Context) error {
 	close(g.closing)
+	g.cancel()
+	defer g.visitors.Wait()
+	g.swap.Lock() // an install under way has given up, or is through
+	defer g.swap.Unlock()
 	g.inFlight.close()
 	wakeUp(g.wakeReaper)
 	drained := g.inFlight.waitEmpty(ctx)
@@ -144,8 +138,9 @@ func (g *Group) close(ctx context.Context) error {
 	if drained != nil {
 		err = fmt.Errorf("shard %d: closed before Raft answered every proposal: %w", g.opts.Group, drained)
 	}
+	i := g.running.Load()
 	g.proof.close()
-	stopped := g.raft.Shutdown()
+	stopped := i.stop()
 	if e := g.sentry.close(); e != nil { // what Raft waits for from others ends
 		err = errors.Join(err, fmt.Errorf("shard %d: close the transport: %w", g.opts.Group, e))
 	}

@@ -27,7 +27,9 @@ type inFlight struct {
 		held     int // barriers under way
 		refused  []refusal
 		closed   bool
-		finished bool // nobody answers the refused any more
+		paused   bool          // an install is under way
+		idle     chan struct{} // closed while paused once nothing is in flight, then nil
+		finished bool          // nobody answers the refused any more
 	}
 }
 
@@ -64,6 +66,9 @@ func (f *inFlight) add(p *Proposal, touches engine.Footprint, since time.Duratio
 	defer f.mu.Unlock()
 	if f.mu.closed {
 		return 0, ErrClosed
+	}
+	if f.mu.paused {
+		return 0, ErrNotLeader
 	}
 	if len(f.mu.byNumber) >= f.limit {
 		return 0, ErrBusy
@@ -163,11 +168,11 @@ func (f *inFlight) ask(before time.Duration, asker chan<- question) {
 	}
 }
 
-// hold counts a barrier as in flight until release. It returns false if the register is closed.
+// hold counts a barrier as in flight until release. It returns false if the register is closed or paused.
 func (f *inFlight) hold() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.mu.closed {
+	if f.mu.closed || f.mu.paused {
 		return false
 	}
 	f.mu.held++
@@ -189,8 +194,32 @@ func (f *inFlight) close() {
 	f.noteEmptyLocked()
 }
 
+// pause refuses what comes from now on as a replica that does not lead does, until resume. idle is closed once nothing is in
+// flight.
+func (f *inFlight) pause() (idle <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := make(chan struct{})
+	f.mu.paused, f.mu.idle = true, c
+	f.noteEmptyLocked()
+	return c
+}
+
+func (f *inFlight) resume() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.paused, f.mu.idle = false, nil
+}
+
 func (f *inFlight) noteEmptyLocked() {
-	if !f.mu.closed || len(f.mu.byNumber) > 0 || f.mu.held > 0 {
+	if len(f.mu.byNumber) > 0 || f.mu.held > 0 {
+		return
+	}
+	if f.mu.idle != nil {
+		close(f.mu.idle)
+		f.mu.idle = nil
+	}
+	if !f.mu.closed {
 		return
 	}
 	select {

@@ -22,11 +22,12 @@ func (g *Group) serves() (term uint64, ok bool) {
 // leads returns the term in which this replica leads.
 func (g *Group) leads() (term uint64, ok bool) {
 	for {
-		term = g.raft.CurrentTerm()
-		if g.raft.State() != raft.Leader {
+		r := g.raft()
+		term = r.CurrentTerm()
+		if r.State() != raft.Leader {
 			return 0, false
 		}
-		if g.raft.CurrentTerm() == term {
+		if r.CurrentTerm() == term {
 			return term, true
 		}
 	}
@@ -51,13 +52,13 @@ func (g *Group) ServesAlone() bool {
 }
 
 // Prove calls done once: with nil as soon as Proven is at or behind after, and with ErrNotLeader, ErrUnproven after the
-// time-out Proof, ErrBusy or ErrClosed if that will not be. It may call it before it returns, and done must not wait. Those
-// who wait at the same time share the messages that it takes.
+// time-out Proof, ErrBusy or ErrClosed if that will not be. It may call it before it returns or from any goroutine, and done
+// must not wait. Those who wait at the same time share the messages that it takes.
 func (g *Group) Prove(after time.Duration, done func(error)) { g.proof.prove(after, done) }
 
-// isSoleVoter says whether the latest configuration has this replica as its only voter.
-func (g *Group) isSoleVoter() bool {
-	f := g.raft.GetConfiguration() // a copy that is at hand: the future is answered already
+// IsSoleVoter says whether the latest configuration has this replica as its only voter.
+func (g *Group) IsSoleVoter() bool {
+	f := g.raft().GetConfiguration() // a copy that is at hand: the future is answered already
 	if f.Error() != nil {
 		return false
 	}
@@ -112,7 +113,7 @@ func (g *Group) watchLeadership(changes <-chan bool) {
 			g.opts.OnLeadership(now)
 		}
 		g.tellServed()
-		if !serving && !proving && again == nil && g.raft.State() == raft.Leader && g.inFlight.hold() {
+		if !serving && !proving && again == nil && g.raft().State() == raft.Leader && g.inFlight.hold() {
 			proving = true
 			g.goroutines.Go(func() { proofs <- g.prove() })
 		}
@@ -126,8 +127,8 @@ const proofPause = 10 * time.Millisecond
 // at the same term was proposed and committed in it.
 func (g *Group) prove() uint64 {
 	defer g.inFlight.release()
-	before := g.raft.CurrentTerm()
-	if g.raft.Barrier(0).Error() != nil || g.raft.CurrentTerm() != before {
+	before := g.raft().CurrentTerm()
+	if g.raft().Barrier(0).Error() != nil || g.raft().CurrentTerm() != before {
 		return 0
 	}
 	return before

@@ -13,6 +13,7 @@ type logStore struct {
 	engine     Engine
 	lastAtOpen uint64
 	ahead      readAhead
+	cut        func(below, durable uint64) error // below a checkpoint; nil: Log.CutBelow
 }
 
 var (
@@ -72,14 +73,19 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	return nil
 }
 
-// DeleteRange serves two callers. Compaction after a checkpoint deletes up to A or less: then the entry at A stays.
+// DeleteRange serves two callers. Compaction after a checkpoint deletes up to A or less: then the entry at A stays, and
+// what is kept for followers.
 // A follower whose log conflicts with its leader's deletes a suffix, all of it above A, since what a checkpoint holds
 // was committed. Anything else would tear a hole between store and log.
 func (s *logStore) DeleteRange(from, to uint64) error {
 	durable, _, _, _, ok := s.engine.Durable()
 	switch {
 	case ok && to <= durable:
-		return s.CutBelow(min(to+1, durable))
+		below := min(to+1, durable)
+		if s.cut != nil {
+			return s.cut(below, durable)
+		}
+		return s.CutBelow(below)
 	case !ok || from > durable:
 		return s.Log.DeleteRange(from, to)
 	default:

@@ -3,6 +3,7 @@ package raftfsm
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -39,7 +40,7 @@ func (f *fsm) configure(l *raft.Log) {
 // stock library would tell the servers of the latest one, but not its index, without which nobody can say which
 // configuration a change is meant for.
 func (g *Group) Configuration() (servers []raft.Server, index uint64) {
-	if c := g.fsm.configured.Load(); c != nil {
+	if c := g.running.Load().fsm.configured.Load(); c != nil {
 		servers, index = c.servers, c.index
 	}
 	_, _, encoded, stored, ok := g.opts.Engine.Durable()
@@ -58,12 +59,12 @@ func (g *Group) Configuration() (servers []raft.Server, index uint64) {
 
 // AddNonvoter has a replica learn; of one that is there it changes the address.
 func (g *Group) AddNonvoter(id raft.ServerID, address raft.ServerAddress, index uint64) error {
-	return g.configured("add", id, g.raft.AddNonvoter(id, address, index, 0))
+	return g.configured("add", id, g.raft().AddNonvoter(id, address, index, 0))
 }
 
 // AddVoter gives a replica the vote.
 func (g *Group) AddVoter(id raft.ServerID, address raft.ServerAddress, index uint64) error {
-	return g.configured("promote", id, g.raft.AddVoter(id, address, index, 0))
+	return g.configured("promote", id, g.raft().AddVoter(id, address, index, 0))
 }
 
 // DemoteVoter takes the vote from a replica, which goes on learning.
@@ -72,7 +73,7 @@ func (g *Group) DemoteVoter(id raft.ServerID, index uint64) error {
 	if err != nil {
 		return fmt.Errorf("shard %d: demote %s: %w", g.opts.Group, id, err)
 	}
-	return g.configured("demote", id, g.raft.DemoteVoter(id, index, 0))
+	return g.configured("demote", id, g.raft().DemoteVoter(id, index, 0))
 }
 
 // RemoveServer takes a replica out of the group.
@@ -81,7 +82,7 @@ func (g *Group) RemoveServer(id raft.ServerID, index uint64) error {
 	if err != nil {
 		return fmt.Errorf("shard %d: remove %s: %w", g.opts.Group, id, err)
 	}
-	return g.configured("remove", id, g.raft.RemoveServer(id, index, 0))
+	return g.configured("remove", id, g.raft().RemoveServer(id, index, 0))
 }
 
 // mayLose says whether a replica may lose the vote, and by which configuration: the check holds for that one alone.
@@ -112,7 +113,7 @@ func (g *Group) mayLose(id raft.ServerID, index uint64) (uint64, error) {
 
 // TransferLeadership hands the leadership on to a voter and waits until it has, or has failed.
 func (g *Group) TransferLeadership(id raft.ServerID, address raft.ServerAddress) error {
-	return g.configured("hand the leadership on to", id, g.raft.LeadershipTransferToServer(id, address))
+	return g.configured("hand the leadership on to", id, g.raft().LeadershipTransferToServer(id, address))
 }
 
 func (g *Group) configured(what string, id raft.ServerID, f raft.Future) error {
@@ -124,4 +125,29 @@ func (g *Group) configured(what string, id raft.ServerID, f raft.Future) error {
 		err = ErrNotLeader
 	}
 	return fmt.Errorf("shard %d: %s %s: %w", g.opts.Group, what, id, err)
+}
+
+// Follower is what a leader knows of another replica.
+type Follower struct {
+	raft.Server
+	Match  uint64        // it has the log up to here, as safe as appendfsync says
+	Silent time.Duration // since the newest message was sent that it answered
+}
+
+// Followers lists the other replicas; empty if this one does not lead.
+func (g *Group) Followers() []Follower { return g.proof.followers() }
+
+// TransferToFurthest hands the leadership on to the voter that has most of the log, and waits until it has, or has failed.
+func (g *Group) TransferToFurthest() error {
+	var best *Follower
+	list := g.Followers()
+	for i := range list {
+		if f := &list[i]; f.Suffrage == raft.Voter && (best == nil || f.Match > best.Match) {
+			best = f
+		}
+	}
+	if best == nil {
+		return fmt.Errorf("shard %d: hand the leadership on: %w", g.opts.Group, ErrNoMember)
+	}
+	return g.TransferLeadership(best.ID, best.Address)
 }

@@ -2,6 +2,7 @@ package raftfsm
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -28,19 +29,19 @@ func endpoint(t testing.TB, id string) *peer.Endpoint {
 
 // fleet is some nodes with some groups each, over sockets. Addresses are in no configuration: they have to be resolved.
 type fleet struct {
-	t      testing.TB
-	groups [][]*node // by group and node
+	t         testing.TB
+	endpoints map[raft.ServerID]*peer.Endpoint
+	groups    [][]*node // by group and node
 }
 
 func newFleet(t testing.TB, groups, size int, times Timeouts) *fleet {
-	f := &fleet{t: t}
+	f := &fleet{t: t, endpoints: map[raft.ServerID]*peer.Endpoint{}}
 	var servers []raft.Server
-	var endpoints []*peer.Endpoint
 	addresses := map[raft.ServerID]raft.ServerAddress{}
 	for i := range size {
 		id := fmt.Sprintf("node-%d", i)
 		e := endpoint(t, id)
-		endpoints = append(endpoints, e)
+		f.endpoints[raft.ServerID(id)] = e
 		servers = append(servers, raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress("was at " + id)})
 		addresses[raft.ServerID(id)] = raft.ServerAddress(e.Addr().String())
 	}
@@ -54,7 +55,7 @@ func newFleet(t testing.TB, groups, size int, times Timeouts) *fleet {
 			n.opts.Bootstrap = servers
 			n.opts.Timeouts = times
 			n.opts.Uptime = func() time.Duration { return time.Since(processStart) }
-			n.opts.Transport = NewNetwork(NetworkOptions{Endpoint: endpoints[i], Group: uint32(group), Address: addresses[s.ID],
+			n.opts.Transport = NewNetwork(NetworkOptions{Endpoint: f.endpoints[s.ID], Group: uint32(group), Address: addresses[s.ID],
 				Resolve: func(id raft.ServerID) raft.ServerAddress { return addresses[id] }})
 			replicas = append(replicas, n.open())
 		}
@@ -118,6 +119,29 @@ func TestGroupsOverSockets(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// All connections of a leader end at once, as with its process: the others elect another, and go on.
+func TestFailoverOverSockets(t *testing.T) {
+	f := newFleet(t, 1, 3, Timeouts{})
+	first := f.leader(0)
+	down := time.Now()
+	if err := f.endpoints[first.opts.ID].Close(); err != nil {
+		t.Fatal(err)
+	}
+	v, _ := first.claim()
+	if err := <-v; err == nil {
+		t.Fatal("proven without a connection")
+	}
+	f.groups[0] = slices.DeleteFunc(f.groups[0], func(n *node) bool { return n == first })
+	f.leader(0)
+	t.Logf("another leads after %v", time.Since(down))
+	eventually(t, "the others go on", func() bool { // leadership may change again, on a slow machine
+		second := f.leader(0)
+		v, _ := second.claim()
+		return second.propose("y").wait(t) == nil && <-v == nil
+	})
+	first.close()
 }
 
 // The hour-long time-outs say that the start waits for none.

@@ -23,6 +23,10 @@ type Timeouts struct {
 	Stuck time.Duration
 	// Proposal is from what age on a proposal is answered with ErrIndeterminate, whatever becomes of it.
 	Proposal time.Duration
+	// Drain is how long an install waits for what is under way: proposals, then long reads.
+	Drain time.Duration
+	// Stall is after what time without progress a snapshot is not sent on. It is longer than Drain.
+	Stall time.Duration
 	// Proof is how long Prove waits for a quorum. A leader that has none gives up after its lease.
 	Proof time.Duration
 }
@@ -67,8 +71,13 @@ type Options struct {
 	Timeouts Timeouts
 	// MaxInFlight bounds the batches in flight over all loops, 1 … 1000.
 	MaxInFlight int
-	// TrailingLogs is how many entries stay in the log below a checkpoint, for followers that lag a little.
-	TrailingLogs uint64
+	// KeepBytes is how much of the log stays below a checkpoint if the group has other members, for followers that lag a
+	// little. Default 256 MiB.
+	KeepBytes int64
+	// PinBytes is how much of it stays for a follower that catches up behind a snapshot. Default 4 GiB.
+	PinBytes int64
+	// DialSnapshot connects to the replica that is to be sent a snapshot; nil: this node sends none.
+	DialSnapshot SnapshotDialer
 	// ReadAhead bounds the bytes of entries that a replay at start reads ahead of what is applied.
 	ReadAhead int64
 	Logger    *slog.Logger
@@ -95,14 +104,16 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.Timeouts.Commit, 50*time.Millisecond)
 	orDefault(&o.Timeouts.Stuck, 100*time.Millisecond)
 	orDefault(&o.Timeouts.Proposal, 10*time.Second)
+	orDefault(&o.Timeouts.Drain, 20*time.Second)
+	orDefault(&o.Timeouts.Stall, 2*o.Timeouts.Drain)
 	orDefault(&o.Timeouts.Proof, 5*o.Timeouts.Heartbeat)
 	orDefault(&o.MaxInFlight, 120)
+	orDefault(&o.ReadAhead, 32<<20)
+	orDefault(&o.KeepBytes, 256<<20)
+	orDefault(&o.PinBytes, 4<<30)
 	if o.Uptime == nil && o.Clock != nil {
 		clock, start := o.Clock, o.Clock()
 		o.Uptime = func() time.Duration { return clock().Sub(start) }
-	}
-	if o.ReadAhead == 0 {
-		o.ReadAhead = 32 << 20
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -115,7 +126,7 @@ func (o *Options) EnsureDefaults() {
 	}
 }
 
-func orDefault[T time.Duration | int](v *T, d T) {
+func orDefault[T time.Duration | int | int64](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}
@@ -170,7 +181,7 @@ func (o *Options) raftConfig() *raft.Config {
 	c.BatchApplyCh = true
 	c.MaxAppendEntries = o.MaxInFlight + barrierSlots
 	c.ShutdownOnRemove = false
-	c.TrailingLogs = o.TrailingLogs
+	c.TrailingLogs = 0 // what is kept below a checkpoint is ours to say: retain.go
 	c.SnapshotInterval = outOfReach
 	c.SnapshotThreshold = outOfReach
 	c.NoSnapshotRestoreOnStart = true

@@ -63,7 +63,7 @@ func newProof(g *Group) *proof {
 		serves: g.serves,
 		pause:  restOfTheDeaf,
 		configuration: func() raft.Configuration {
-			return g.raft.GetConfiguration().Configuration() // a copy that is at hand: the future is answered already
+			return g.raft().GetConfiguration().Configuration() // a copy that is at hand: the future is answered already
 		},
 		send: func(to raft.Server, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
 			return g.opts.Transport.AppendEntries(to.ID, to.Address, q, a)
@@ -77,6 +77,7 @@ type contact struct {
 	busy  bool          // a heartbeat of ours is under way,
 	again bool          // and another one has to follow it
 	rest  time.Duration // none is sent before
+	match uint64        // entries up to here are as safe there as appendfsync says
 }
 
 // waiter wants a quorum's send times to be at or after a moment.
@@ -105,7 +106,7 @@ func (p *proof) sends(q *raft.AppendEntriesRequest) {
 		return
 	}
 	p.beginLocked(q.Term)
-	p.mu.heartbeat = &raft.AppendEntriesRequest{RPCHeader: q.RPCHeader, Term: q.Term, Leader: q.Leader}
+	p.mu.heartbeat = &raft.AppendEntriesRequest{RPCHeader: q.RPCHeader, Term: q.Term}
 	p.term.Store(q.Term)
 }
 
@@ -141,6 +142,7 @@ func (p *proof) answered(id raft.ServerID, sent time.Duration, q *raft.AppendEnt
 	}
 	c := p.contactLocked(id)
 	c.sent = max(c.sent, sent)
+	c.match = max(c.match, q.PrevLogEntry+uint64(len(q.Entries)))
 	p.doubtLocked()
 	ready := p.settledLocked()
 	p.mu.Unlock()
@@ -212,6 +214,30 @@ func (p *proof) provenLocked(term uint64) time.Duration {
 	}
 	slices.Sort(sent)
 	return sent[(len(sent)-1)/2]
+}
+
+// followers tells of every other replica of the configuration, if this one leads.
+func (p *proof) followers() (list []Follower) {
+	term, ok := p.leads()
+	if !ok {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.configuration().Servers {
+		if s.ID == p.self {
+			continue
+		}
+		f := Follower{Server: s, Silent: math.MaxInt64}
+		if c := p.mu.contacts[s.ID]; c != nil && p.mu.term == term {
+			f.Match = c.match
+			if c.sent != unproven {
+				f.Silent = p.now() - c.sent
+			}
+		}
+		list = append(list, f)
+	}
+	return list
 }
 
 func (p *proof) readVotersLocked() {

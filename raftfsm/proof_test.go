@@ -280,7 +280,7 @@ func TestTooManyWaiters(t *testing.T) {
 // Those who wait share the heartbeats: one to each voter is under way, and one more follows it.
 func TestRoundsAreShared(t *testing.T) {
 	c := newCourt(t, voter("self"), voter("a"), voter("b"), nonvoter("x")).at(10)
-	sent := &raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ID: []byte("self")}, Term: 3, Leader: []byte("here"),
+	sent := &raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ID: []byte("self"), Addr: []byte("here")}, Term: 3,
 		PrevLogEntry: 7, PrevLogTerm: 2, LeaderCommitIndex: 6, Entries: []*raft.Log{{}}}
 	c.sends(sent)
 	one := c.claim(10)
@@ -290,7 +290,7 @@ func TestRoundsAreShared(t *testing.T) {
 		t.Fatal(round)
 	}
 	q := round[0].q
-	if string(q.ID) != "self" || q.Term != 3 || string(q.Leader) != "here" || q.PrevLogEntry != 0 || q.PrevLogTerm != 0 ||
+	if string(q.ID) != "self" || q.Term != 3 || string(q.Addr) != "here" || q.PrevLogEntry != 0 || q.PrevLogTerm != 0 ||
 		q.LeaderCommitIndex != 0 || len(q.Entries) != 0 {
 		t.Fatalf("no heartbeat of Raft's: %+v", q)
 	}

@@ -35,7 +35,7 @@ func (g *Group) Propose(p *Proposal) {
 func (g *Group) propose(p *Proposal, f engine.Footprint) {
 	now, since := g.clock.read(g.opts.Engine.Clock())
 	number, err := uint64(0), ErrNotLeader
-	if g.raft.State() == raft.Leader {
+	if g.raft().State() == raft.Leader {
 		number, err = g.inFlight.add(p, f, since)
 	}
 	if err != nil {
@@ -72,7 +72,7 @@ func (g *Group) Recall(p *Proposal) bool {
 
 // toRaft is the gate's way out.
 func (g *Group) toRaft(s sealed) {
-	future := g.raft.Apply(s.entry, 0)
+	future := g.raft().Apply(s.entry, 0)
 	g.inFlight.handedOver(s.number, future)
 }
 

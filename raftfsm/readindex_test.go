@@ -1,6 +1,7 @@
 package raftfsm
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -35,11 +36,28 @@ func newTapped(t *testing.T, times Timeouts) *tapped {
 		g.nodes[string(s.ID)] = n.open()
 	}
 	t.Cleanup(func() {
-		for _, n := range g.nodes {
+		var answering sync.WaitGroup
+		closed := make(chan struct{})
+		for id, n := range g.nodes {
 			n.close()
+			answering.Go(func() { g.taps[id].refuse(closed) }) // the others do not wait for its answers
 		}
+		close(closed)
+		answering.Wait()
 	})
 	return g
+}
+
+// refuse answers what comes in with an error.
+func (p *tap) refuse(until chan struct{}) {
+	for {
+		select {
+		case rpc := <-p.Consumer():
+			rpc.Respond(nil, errNoWay)
+		case <-until:
+			return
+		}
+	}
 }
 
 var processStart = time.Now()
@@ -52,6 +70,14 @@ func (g *tapped) lead() *node {
 		g.t.Fatal(err)
 	}
 	return a.ready()
+}
+
+// caughtUp waits until a replica has all that a has.
+func (g *tapped) caughtUp(id string) {
+	g.t.Helper()
+	eventually(g.t, "it has everything", func() bool {
+		return g.nodes[id].group.raft().LastIndex() == g.nodes["a"].group.raft().LastIndex()
+	})
 }
 
 // quiet is for tests that want no message that they did not ask for.
@@ -98,7 +124,7 @@ func TestAnswersOfLearnersProveNothing(t *testing.T) {
 		}
 	})
 	v, after := a.claim()
-	if err := a.group.raft.VerifyLeader().Error(); err != nil {
+	if err := a.group.raft().VerifyLeader().Error(); err != nil {
 		t.Fatal("the library has become careful: ", err)
 	}
 	v.isOpen(t)
@@ -112,6 +138,7 @@ func TestAnswersOfLearnersProveNothing(t *testing.T) {
 func TestAnswersFromBeforeTheQuestionProveNothing(t *testing.T) {
 	g := newTapped(t, quiet)
 	a := g.lead()
+	g.caughtUp("b")
 	onItsWay, release, asking := make(chan struct{}), make(chan struct{}), make(chan struct{}, 16)
 	g.taps["a"].set(func() {
 		g.taps["a"].appendEntry = func(to raft.ServerID, q *raft.AppendEntriesRequest, send func() error) error {
@@ -131,7 +158,7 @@ func TestAnswersFromBeforeTheQuestionProveNothing(t *testing.T) {
 	<-onItsWay // b has it, and has answered
 	v, after := a.claim()
 	<-asking
-	asked := a.group.raft.VerifyLeader()
+	asked := a.group.raft().VerifyLeader()
 	<-asking
 	close(release)
 	if err := asked.Error(); err != nil {
@@ -194,30 +221,26 @@ func TestAVoterThatComesBackDeposesNobody(t *testing.T) {
 		lost = "b"
 	}
 	for _, p := range g.taps { // nobody reaches it either
-		p.set(func() {
-			p.appendEntry = func(to raft.ServerID, _ *raft.AppendEntriesRequest, send func() error) error {
-				if string(to) == lost {
-					return errNoWay
-				}
-				return send()
-			}
-		})
+		p.set(func() { p.cutFrom = raft.ServerID(lost) })
 	}
 	p := g.taps[lost]
 	p.set(func() { p.cut, p.preVotes = true, 0 })
-	r := g.nodes[lost].group.raft
-	eventually(t, "it stands", func() bool { return r.State() == raft.Candidate })
+	r := g.nodes[lost].group.raft()
+	stands := func(times int) func() bool {
+		return func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.preVotes > 2*times && r.State() == raft.Candidate
+		}
+	}
+	eventually(t, "it stands", stands(3)) // so that no vote from before is under way
 	term := r.CurrentTerm()
-	eventually(t, "it has stood several times", func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.preVotes > 2*5
-	})
+	eventually(t, "it has stood several times", stands(8))
 	if got := r.CurrentTerm(); got != term {
 		t.Fatalf("its term grew from %d to %d", term, got)
 	}
 	for _, p := range g.taps {
-		p.set(func() { p.appendEntry, p.cut = nil, false })
+		p.set(func() { p.cutFrom, p.cut = "", false })
 	}
 	eventually(t, "it follows", func() bool {
 		_, id := r.LeaderWithID()
@@ -229,10 +252,8 @@ func TestAVoterThatComesBackDeposesNobody(t *testing.T) {
 func TestLeadershipIsHandedOver(t *testing.T) {
 	g := newTapped(t, quiet)
 	a := g.lead()
-	eventually(t, "b has everything", func() bool {
-		return g.nodes["b"].group.raft.LastIndex() == a.group.raft.LastIndex()
-	})
-	transferred := a.group.raft.LeadershipTransferToServer("b", "b")
+	g.caughtUp("b")
+	transferred := a.group.raft().LeadershipTransferToServer("b", "b")
 	g.nodes["b"].ready()
 	if err := transferred.Error(); err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func (g *Group) reapOnce() {
 	}
 	_, now := g.clock.read(0)
 	stuck := now - g.opts.Timeouts.Stuck
-	if g.raft.State() != raft.Leader {
+	if g.raft().State() != raft.Leader {
 		stuck = math.MaxInt64
 	}
 	g.inFlight.ask(stuck, g.stuck)

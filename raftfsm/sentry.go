@@ -63,7 +63,7 @@ func (s *sentry) receive() {
 		select {
 		case rpc := <-s.inner.Consumer():
 			if err := s.admit(rpc.Command); err != nil {
-				rpc.Respond(nil, err)
+				rpc.Respond(emptyAnswer(rpc.Command), err)
 				continue
 			}
 			if !s.pass(rpc) {
@@ -75,11 +75,21 @@ func (s *sentry) receive() {
 	}
 }
 
+// pass waits until Raft takes the message; false if it is being stopped, which then is the answer.
+// emptyAnswer is what goes beside an error: a transport in memory looks at it before it looks at the error.
+func emptyAnswer(command any) any {
+	if _, ok := command.(*raft.AppendEntriesRequest); ok {
+		return &raft.AppendEntriesResponse{}
+	}
+	return nil
+}
+
 func (s *sentry) pass(rpc raft.RPC) bool {
 	select {
 	case s.inbox <- rpc:
 		return true
 	case <-s.stop:
+		rpc.Respond(emptyAnswer(rpc.Command), errStopped)
 		return false
 	}
 }
@@ -109,7 +119,7 @@ func (s *sentry) SetHeartbeatHandler(handle func(raft.RPC)) {
 			return
 		}
 		if len(rpc.RespChan) == 0 { // Raft has been stopped: nobody else will answer
-			rpc.Respond(nil, errStopped)
+			rpc.Respond(emptyAnswer(rpc.Command), errStopped)
 		}
 	})
 }

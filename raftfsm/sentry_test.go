@@ -17,7 +17,8 @@ type tap struct {
 	mu          sync.Mutex
 	appendEntry func(to raft.ServerID, q *raft.AppendEntriesRequest, send func() error) error
 	timeoutNow  func(*raft.TimeoutNowRequest)
-	cut         bool
+	cut         bool          // from everybody
+	cutFrom     raft.ServerID // from one
 	preVotes    int
 }
 
@@ -34,10 +35,10 @@ func (p *tap) set(change func()) {
 	change()
 }
 
-func (p *tap) isCut() bool {
+func (p *tap) isCut(to raft.ServerID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cut
+	return p.cut || p.cutFrom == to
 }
 
 func (p *tap) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
@@ -47,11 +48,11 @@ func (p *tap) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.App
 func (p *tap) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
 	a *raft.AppendEntriesResponse) error {
 	p.mu.Lock()
-	hook, cut := p.appendEntry, p.cut
+	hook := p.appendEntry
 	p.mu.Unlock()
 	send := func() error { return p.InmemTransport.AppendEntries(id, to, q, a) }
 	switch {
-	case cut:
+	case p.isCut(id):
 		return errNoWay
 	case hook != nil:
 		return hook(id, q, send)
@@ -63,14 +64,14 @@ func (p *tap) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.App
 func (p *tap) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestPreVoteRequest,
 	a *raft.RequestPreVoteResponse) error {
 	p.set(func() { p.preVotes++ })
-	if p.isCut() {
+	if p.isCut(id) {
 		return errNoWay
 	}
 	return p.InmemTransport.RequestPreVote(id, to, q, a)
 }
 
 func (p *tap) RequestVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestVoteRequest, a *raft.RequestVoteResponse) error {
-	if p.isCut() {
+	if p.isCut(id) {
 		return errNoWay
 	}
 	return p.InmemTransport.RequestVote(id, to, q, a)
@@ -219,6 +220,9 @@ func TestTheTermDoesNotChangeDuringAHeartbeat(t *testing.T) {
 	answer := make(chan raft.RPCResponse, 1)
 	go p.handle(raft.RPC{Command: &raft.AppendEntriesRequest{Term: 5}, RespChan: answer})
 	<-under
+	if s.fence.mu.TryLock() {
+		t.Error("the term is free to change")
+	}
 	voted := make(chan error)
 	go func() {
 		err := stable.SetUint64(keyCurrentTerm, 6)

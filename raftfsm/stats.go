@@ -20,28 +20,28 @@ type Stats struct {
 
 // Stats takes a look at the group.
 func (g *Group) Stats() Stats {
-	address, id := g.raft.LeaderWithID()
+	address, id := g.raft().LeaderWithID()
 	durable, _, _, _, _ := g.opts.Engine.Durable()
 	s := Stats{
-		State:     g.raft.State().String(),
+		State:     g.raft().State().String(),
 		LeaderID:  id,
 		Leader:    address,
-		Term:      g.raft.CurrentTerm(),
-		LastIndex: g.raft.LastIndex(),
-		Committed: g.raft.CommitIndex(),
+		Term:      g.raft().CurrentTerm(),
+		LastIndex: g.raft().LastIndex(),
+		Committed: g.raft().CommitIndex(),
 		Applied:   g.opts.Engine.AppliedIndex(),
 		Durable:   durable,
 		InFlight:  g.inFlight.len(),
 		LogBytes:  g.opts.Log.Bytes(),
 	}
-	if f := g.raft.GetConfiguration(); f.Error() == nil {
+	if f := g.raft().GetConfiguration(); f.Error() == nil {
 		s.Servers = f.Configuration().Servers
 	}
 	return s
 }
 
 // State is whether this replica leads, follows, stands or has stopped.
-func (g *Group) State() raft.RaftState { return g.raft.State() }
+func (g *Group) State() raft.RaftState { return g.raft().State() }
 
 // Leader is the known leader, both empty if there is none.
-func (g *Group) Leader() (raft.ServerAddress, raft.ServerID) { return g.raft.LeaderWithID() }
+func (g *Group) Leader() (raft.ServerAddress, raft.ServerID) { return g.raft().LeaderWithID() }

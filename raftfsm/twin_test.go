@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"github.com/larder-db/larder/engine"
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/reply"
+	"github.com/larder-db/larder/snapshot"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,7 +49,9 @@ type twinEngine struct {
 
 	onApply    func(index uint64, b *engine.Batch) error // before anything is done
 	onPrefetch func(entry []byte)
-	onCommit   func() error
+	onCommit   func(c *twinCheckpoint) error
+	onInstall  func() error
+	installs   int
 	events     *trace
 }
 
@@ -125,7 +129,99 @@ func (e *twinEngine) BeginCheckpoint() (Checkpoint, error) {
 	}
 	e.open++
 	e.events.add("begin")
-	return &twinCheckpoint{engine: e, state: slices.Clone(e.state), applied: e.applied, clock: e.clock}, nil
+	return &twinCheckpoint{engine: e, state: slices.Clone(e.state), applied: e.applied, clock: e.clock,
+		interrupted: make(chan struct{})}, nil
+}
+
+// PinCheckpoint and Stage speak the real stream: a command is a record.
+func (e *twinEngine) PinCheckpoint() (PinnedCheckpoint, error) {
+	d := e.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.ok {
+		return nil, errors.New("no checkpoint")
+	}
+	return &twinPinned{snapshot.Header{Shard: 7, Index: d.index, Term: d.term, Configuration: d.configuration,
+		ConfigurationIndex: d.configIndex, Seed: uint64(d.clock)}, slices.Clone(d.state)}, nil
+}
+
+func (e *twinEngine) Stage(from io.Reader) (StagedCheckpoint, error) {
+	r, err := snapshot.NewReader(from)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	s := &twinStaged{engine: e, header: r.Header()}
+	for {
+		_, value, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return s, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.state = append(s.state, string(value))
+	}
+}
+
+type twinPinned struct {
+	header snapshot.Header
+	state  []string
+}
+
+func (p *twinPinned) At() (index, term uint64, configuration []byte, configurationIndex uint64) {
+	return p.header.Index, p.header.Term, p.header.Configuration, p.header.ConfigurationIndex
+}
+
+func (p *twinPinned) Write(to io.Writer) error {
+	w, err := snapshot.NewWriter(to, p.header)
+	for i := 0; err == nil && i < len(p.state); i++ {
+		err = w.Add(nil, []byte(p.state[i]))
+	}
+	if err == nil {
+		_, err = w.Close()
+	}
+	return err
+}
+
+func (p *twinPinned) Close() error { return nil }
+
+type twinStaged struct {
+	engine *twinEngine
+	header snapshot.Header
+	state  []string
+}
+
+func (s *twinStaged) At() (index, term uint64) { return s.header.Index, s.header.Term }
+func (s *twinStaged) Discard() error           { return nil }
+
+func (s *twinStaged) Install(context.Context) error {
+	e, d := s.engine, s.engine.disk
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.open > 0 {
+		return errors.New("a checkpoint is under way")
+	}
+	if e.onInstall != nil {
+		if err := e.onInstall(); err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := s.header
+	d.ok, d.index, d.term, d.configuration, d.configIndex = true, h.Index, h.Term, h.Configuration, h.ConfigurationIndex
+	d.state, d.clock = s.state, int64(h.Seed)
+	e.state, e.applied, e.clock = slices.Clone(s.state), h.Index, d.clock
+	e.installs++
+	e.events.add("install")
+	return nil
+}
+
+func (e *twinEngine) installed() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.installs
 }
 
 func (e *twinEngine) commands() []string {
@@ -146,12 +242,17 @@ type twinCheckpoint struct {
 	applied uint64
 	clock   int64
 	ended   bool
+
+	interrupted chan struct{}
+	interrupt   sync.Once
 }
+
+func (c *twinCheckpoint) Interrupt() { c.interrupt.Do(func() { close(c.interrupted) }) }
 
 func (c *twinCheckpoint) Commit(index, term uint64, configuration []byte, configurationIndex uint64) error {
 	e := c.engine
 	if e.onCommit != nil {
-		if err := e.onCommit(); err != nil {
+		if err := e.onCommit(c); err != nil {
 			return err
 		}
 	}
@@ -242,7 +343,33 @@ func (m *memoryLog) Reset(index, term uint64) error {
 	return m.InmemStore.StoreLog(&raft.Log{Index: index, Term: term, Type: raft.LogNoop})
 }
 
-func (m *memoryLog) Bytes() int64 { return 0 }
+func (m *memoryLog) Bytes() int64 { return m.BytesBelow(1 << 62) }
+
+func (m *memoryLog) BytesBelow(index uint64) (bytes int64) {
+	first, _ := m.FirstIndex()
+	last, _ := m.LastIndex()
+	for i := max(first, 1); i < min(index, last+1); i++ {
+		var l raft.Log
+		if m.GetLog(i, &l) == nil {
+			bytes += int64(len(l.Data))
+		}
+	}
+	return bytes
+}
+
+func (m *memoryLog) Behind(index uint64, bytes int64) uint64 {
+	first, _ := m.FirstIndex()
+	for i := index; i > first; i-- {
+		var l raft.Log
+		if m.GetLog(i, &l) != nil {
+			return i
+		}
+		if bytes -= int64(len(l.Data)); bytes < 0 {
+			return i
+		}
+	}
+	return min(first, index)
+}
 
 // node is one replica with everything that survives its restart.
 type node struct {

@@ -1,7 +1,10 @@
 package raftfsm
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -19,6 +22,21 @@ type network struct {
 	hold    raft.ServerAddress // whose entries are held up
 	deliver bool               // whether they arrive: then it is the answers that are held up
 	release chan struct{}
+	nodes   map[raft.ServerAddress]*node
+}
+
+// dial is a SnapshotDialer: it connects to a replica over a pipe.
+func (n *network) dial(from raft.ServerAddress) SnapshotDialer {
+	return func(_ context.Context, _ raft.ServerID, to raft.ServerAddress) (io.ReadWriteCloser, error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.cut[from] || n.cut[to] {
+			return nil, errNoWay
+		}
+		here, there := net.Pipe()
+		go n.nodes[to].group.ServeSnapshot(there)
+		return here, nil
+	}
 }
 
 // wire is one replica's end. It has no pipelines, so that every message goes through AppendEntries.
@@ -88,12 +106,15 @@ func (n *network) heal() {
 	defer n.mu.Unlock()
 	clear(n.cut)
 	n.hold = ""
-	close(n.release)
+	if n.release != nil {
+		close(n.release)
+		n.release = nil
+	}
 }
 
-// threeVoters opens a group of three and returns its leader and the others.
-func threeVoters(t *testing.T) (net *network, leader *node, others []*node) {
-	net = &network{cut: make(map[raft.ServerAddress]bool)}
+// threeVoters opens a group of three and returns its leader and the others. change, if there is one, may adapt each.
+func threeVoters(t *testing.T, change ...func(n *node)) (net *network, leader *node, others []*node) {
+	net = &network{cut: make(map[raft.ServerAddress]bool), nodes: make(map[raft.ServerAddress]*node)}
 	var servers []raft.Server
 	var nodes []*node
 	var wires []*wire
@@ -112,7 +133,15 @@ func threeVoters(t *testing.T) (net *network, leader *node, others []*node) {
 		n.opts.Timeouts = timesOut
 		n.opts.Timeouts.Stuck = time.Hour // what wakes the reaper is the loss of leadership
 		n.opts.Transport = wires[i]
-		nodes = append(nodes, n.open())
+		n.opts.DialSnapshot = net.dial(s.Address)
+		for _, f := range change {
+			f(n)
+		}
+		n.open()
+		nodes = append(nodes, n)
+		net.mu.Lock()
+		net.nodes[s.Address] = n
+		net.mu.Unlock()
 	}
 	t.Cleanup(func() {
 		for _, n := range nodes {

@@ -35,14 +35,6 @@ var adminCommands = []serverCommand{
 		Summary: "Shortens the log: takes a checkpoint in the background."}, Run: bgRewriteAOF},
 	{Command: command.Command{Name: "SHUTDOWN", Arity: -1, Flags: watching | command.NoMulti | command.AllowBusy, Group: "server", Since: "1.0.0",
 		Summary: "Ends the server, by default after a checkpoint."}, Run: shutdown},
-	{Command: command.Command{Name: "ROLE", Arity: 1, Flags: command.NoScript | command.Loading | command.Stale | command.Fast, Group: "server", Since: "2.8.12", Extra: "admin dangerous",
-		Summary: "Returns the server's role in replication."}, Run: role, Anytime: true},
-	{Command: command.Command{Name: "REPLICAOF", Arity: 3, Flags: adminRow | command.Stale | command.NoAsyncLoading, Group: "server", Since: "5.0.0",
-		Summary: "Makes the server nobody's replica, which it is."}, Run: replicaOf},
-	{Command: command.Command{Name: "SLAVEOF", Arity: 3, Flags: adminRow | command.Stale | command.NoAsyncLoading, Group: "server", Since: "1.0.0",
-		Summary: "The old name of REPLICAOF."}, Run: replicaOf},
-	{Command: command.Command{Name: "WAIT", Arity: 3, Flags: command.NoScript, Group: "generic", Since: "3.0.0", Extra: "connection",
-		Summary: "Returns how many replicas of Redis's kind have this connection's writes: none.", Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}}, Run: wait},
 	{Command: command.Command{Name: "LOLWUT", Arity: -1, Flags: command.ReadOnly | command.Fast, Group: "server", Since: "5.0.0",
 		Summary: "Names the server and its version."}, Run: lolwut, Anytime: true},
 	{
@@ -203,42 +195,6 @@ func shutdown(s *session, args [][]byte, w *resp.Writer) {
 		s.conn.CloseAfterFlush()
 		srv.Stop(err == nil)
 	})
-}
-
-func role(_ *session, _ [][]byte, w *resp.Writer) {
-	w.Array(3)
-	w.BulkString("master")
-	w.Int(0)
-	w.Array(0)
-}
-
-func replicaOf(_ *session, args [][]byte, w *resp.Writer) {
-	if isWord(args[1], "NO") && isWord(args[2], "ONE") {
-		w.Simple(reply.OK)
-		return
-	}
-	if port, err := strconv.Atoi(string(args[2])); err != nil || port < 0 || port > 65535 {
-		w.Error("ERR Invalid master port")
-		return
-	}
-	w.Error("ERR Larder cannot be a replica of a Redis server: import its data instead")
-}
-
-// wait has nobody to wait for. A write that was answered is durable already, as appendfsync says.
-func wait(_ *session, args [][]byte, w *resp.Writer) {
-	if _, err := strconv.ParseInt(string(args[1]), 10, 64); err != nil {
-		w.Error(reply.NotInteger)
-		return
-	}
-	timeout, err := strconv.ParseInt(string(args[2]), 10, 64)
-	switch {
-	case err != nil:
-		w.Error("ERR timeout is not an integer or out of range")
-	case timeout < 0:
-		w.Error("ERR timeout is negative")
-	default:
-		w.Int(0)
-	}
 }
 
 func lolwut(_ *session, _ [][]byte, w *resp.Writer) {

@@ -16,30 +16,28 @@ import (
 
 var connectionCommands = []serverCommand{
 	{Command: command.Command{Name: "PING", Arity: -1, Flags: command.Fast, Group: "connection", Since: "1.0.0",
-		Summary: "Answers PONG, or the message.", Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"}}, Run: ping, Anytime: true},
+		Summary: "Answers PONG, or the message.", Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"}}, Run: ping, Anytime: true, Subscribed: true},
 	{Command: command.Command{Name: "ECHO", Arity: 2, Flags: command.Loading | command.Stale | command.Fast, Group: "connection", Since: "1.0.0",
 		Summary: "Answers the message."}, Run: echo, Anytime: true},
 	{Command: command.Command{Name: "SELECT", Arity: 2, Flags: command.Loading | command.Stale | command.Fast, Group: "connection", Since: "1.0.0",
 		Summary: "Changes the data base of this connection."}, Run: selectDB, Anytime: true},
 	{Command: command.Command{Name: "QUIT", Arity: -1, Flags: command.AllowBusy | command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth, Group: "connection", Since: "1.0.0",
-		Summary: "Closes the connection."}, Run: quit, InMulti: true},
+		Summary: "Closes the connection."}, Run: quit, InMulti: true, Subscribed: true},
 	{Command: command.Command{Name: "RESET", Arity: 1, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "6.2.0",
-		Summary: "Brings the connection back to how it began."}, Run: reset, InMulti: true},
+		Summary: "Brings the connection back to how it began."}, Run: reset, InMulti: true, Subscribed: true},
 	{Command: command.Command{Name: "AUTH", Arity: -2, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "1.0.0",
 		Summary: "Logs the connection in."}, Run: auth},
 	{Command: command.Command{Name: "HELLO", Arity: -1, Flags: command.NoScript | command.Loading | command.Stale | command.Fast | command.NoAuth | command.AllowBusy, Group: "connection", Since: "6.0.0",
 		Summary: "Chooses the protocol, logs in, names the connection."}, Run: hello},
-	{Command: command.Command{Name: "ASKING", Arity: 1, Flags: command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
-		Summary: "Says that the next command follows an ASK, which Larder never answers: slots move at once."}, Run: asking, Anytime: true},
-	{Command: command.Command{Name: "READONLY", Arity: 1, Flags: command.Loading | command.Stale | command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
-		Summary: "Lets replicas answer reads of this connection, which may then see the past."}, Run: readOnly},
-	{Command: command.Command{Name: "READWRITE", Arity: 1, Flags: command.Loading | command.Stale | command.Fast, Group: "cluster", Since: "3.0.0", Extra: "connection",
-		Summary: "Ends READONLY."}, Run: readWrite},
 }
 
 func randomID() uint64 { return rand.Uint64() }
 
 func ping(s *session, args [][]byte, w *resp.Writer) {
+	if s.subscribed.count() > 0 && !s.resp3 && len(args) <= 2 {
+		pingSubscribed(args, w)
+		return
+	}
 	switch len(args) {
 	case 1:
 		w.Simple("PONG")
@@ -76,22 +74,6 @@ func (s *session) selectable(arg []byte) (n int, wrong string) {
 	return n, ""
 }
 
-func asking(s *session, _ [][]byte, w *resp.Writer) { s.ifCluster(w, func() {}) }
-
-func readOnly(s *session, _ [][]byte, w *resp.Writer) { s.ifCluster(w, func() { s.readOnly = true }) }
-
-func readWrite(s *session, _ [][]byte, w *resp.Writer) { s.ifCluster(w, func() { s.readOnly = false }) }
-
-// ifCluster runs what only clients of a cluster may ask for.
-func (s *session) ifCluster(w *resp.Writer, do func()) {
-	if !s.inCluster() {
-		w.Error(noCluster)
-		return
-	}
-	do()
-	w.Simple(reply.OK)
-}
-
 func quit(s *session, _ [][]byte, w *resp.Writer) {
 	w.Simple(reply.OK)
 	s.conn.CloseAfterFlush()
@@ -99,7 +81,9 @@ func quit(s *session, _ [][]byte, w *resp.Writer) {
 
 func reset(s *session, _ [][]byte, w *resp.Writer) {
 	s.discard()
-	s.db, s.resp3, s.readOnly = 0, false, false
+	s.forgetEvents()
+	s.db, s.resp3 = 0, false
+	s.asking, s.readOnly = false, false
 	s.client.name = ""
 	s.client.replyOff, s.client.replySkip, s.client.skipNext = false, false, false
 	s.client.noEvict, s.client.noTouch = false, false
@@ -220,7 +204,7 @@ func (s *session) greet(w *resp.Writer) {
 	w.BulkString("mode")
 	w.BulkString(s.server.mode())
 	w.BulkString("role")
-	w.BulkString("master")
+	w.BulkString(s.server.role())
 	w.BulkString("modules")
 	w.Array(0)
 }

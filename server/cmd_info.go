@@ -358,20 +358,6 @@ func infoStats(f *figures, b *infoText) {
 	b.int("total_error_replies", int64(failures))
 }
 
-func infoReplication(f *figures, b *infoText) {
-	b.text("role", "master")
-	b.int("connected_slaves", 0)
-	b.text("master_failover_state", "no-failover")
-	b.text("master_replid", f.server.runID)
-	b.text("master_replid2", strings.Repeat("0", 40))
-	b.int("master_repl_offset", int64(f.raft.Applied))
-	b.int("second_repl_offset", -1)
-	b.int("repl_backlog_active", 0)
-	b.int("repl_backlog_size", 0)
-	b.int("repl_backlog_first_byte_offset", 0)
-	b.int("repl_backlog_histlen", 0)
-}
-
 func infoCPU(_ *figures, b *infoText) {
 	for _, u := range cpuUse() {
 		fmt.Fprintf(b, "%s:%.6f\r\n", u.name, u.seconds)

@@ -20,7 +20,7 @@ var transactionCommands = []serverCommand{
 		Summary: "Ends a transaction without running it."}, Run: discard, Anytime: true, InMulti: true},
 	{Command: command.Command{Name: "WATCH", Arity: -2, Flags: aboutTransactions, Group: "transactions", Since: "2.2.0",
 		Keys:    []command.KeySpec{{First: 1, Last: -1, Step: 1, Use: command.RO}},
-		Summary: "Has the next EXEC do nothing if one of the keys is touched before it."}, Run: watchKeys, InMulti: true},
+		Summary: "Has the next EXEC do nothing if one of the keys is touched before it."}, Run: watchKeys, InMulti: true, AtLeader: true},
 	{Command: command.Command{Name: "UNWATCH", Arity: 1, Flags: aboutTransactions, Group: "transactions", Since: "2.2.0",
 		Summary: "Forgets all watched keys."}, Run: unwatch, Anytime: true},
 }

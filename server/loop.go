@@ -27,6 +27,10 @@ type loop struct {
 	figures  loopFigures
 	sessions map[uint64]*session
 	nobody   *session // whose replies nobody waits for
+
+	listening   map[*session]struct{} // who is subscribed
+	awaiting    []*waiting            // who waits for replicas
+	acksWatched bool                  // they are about to be looked at
 }
 
 // of is what the loop keeps for a shard that is open.

@@ -242,10 +242,9 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 	if m.id.Founder {
 		first = []raft.Server{{ID: raft.ServerID(m.id.Node), Address: raft.ServerAddress(m.self().Peer)}}
 	}
-	sh, err := m.node.openShard(shardOptions{
-		id: cluster.MetaGroup, folder: "meta", system: true, self: raft.ServerID(m.id.Node), bootstrap: first,
-		transport: m.transport(cluster.MetaGroup), seed: m.seed,
-	})
+	o := shardOptions{id: cluster.MetaGroup, folder: "meta", system: true, self: raft.ServerID(m.id.Node), bootstrap: first, seed: m.seed}
+	m.connect(&o)
+	sh, err := m.node.openShard(o)
 	if err != nil {
 		return err
 	}
@@ -258,14 +257,17 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 		return err
 	}
 	m.meta.Store(meta)
-	if !m.id.Founder || meta.View() != nil {
-		return nil
+	if !sh.group.IsSoleVoter() {
+		return nil // the others say what this node has missed
 	}
 	if err := sh.group.WaitReady(ctx); err != nil {
 		return err
 	}
 	if _, err := meta.Wait(shortly(ctx, 20*time.Millisecond), func(*cluster.View) bool { return true }); err == nil {
 		return nil // it was in the log
+	}
+	if !m.id.Founder {
+		return nil // it is about to arrive
 	}
 	d, err := cluster.Found(m.id.Cluster, m.id.Seed, m.self(), v.Cluster.Shards, v.Cluster.Replicas)
 	if err != nil {
@@ -287,15 +289,18 @@ func shortly(ctx context.Context, d time.Duration) context.Context {
 
 func (m *member) seed() uint64 { return m.id.Seed }
 
-// transport is a group's way to the other nodes.
-func (m *member) transport(group uint32) raftfsm.Transport {
+// connect gives a shard its ways to the other nodes.
+func (m *member) connect(o *shardOptions) {
 	address := raft.ServerAddress(m.self().Peer)
 	if m.endpoint == nil {
-		return raftfsm.NewLoopback(address)
+		o.transport = raftfsm.NewLoopback(address)
+		return
 	}
-	return raftfsm.NewNetwork(raftfsm.NetworkOptions{
-		Endpoint: m.endpoint, Group: group, Address: address, Resolve: m.resolve, Logger: m.node.log,
+	o.transport = raftfsm.NewNetwork(raftfsm.NetworkOptions{
+		Endpoint: m.endpoint, Group: o.id, Address: address, Resolve: m.resolve, Logger: m.node.log,
 	})
+	o.snapshots = raftfsm.DialSnapshots(m.endpoint, o.id, m.resolve)
+	o.incoming = m.endpoint.Serve(peer.Service{Kind: peer.Snapshot, Group: o.id})
 }
 
 // resolve is where a node is, by the document.

@@ -73,7 +73,8 @@ func (m *member) openLeft(v *cluster.View) error {
 
 // openReplica opens a shard. The founder of one that is not born yet begins its group; v may be nil.
 func (m *member) openReplica(v *cluster.View, id uint32) error {
-	o := shardOptions{id: id, self: raft.ServerID(m.id.Node), seed: m.seed, transport: m.transport(id), nodes: 1}
+	o := shardOptions{id: id, self: raft.ServerID(m.id.Node), seed: m.seed, nodes: 1}
+	m.connect(&o)
 	if v != nil {
 		o.nodes = len(v.Document.Nodes)
 		o.shards = len(v.Document.Shards)

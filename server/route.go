@@ -12,7 +12,6 @@ import (
 const (
 	notServed  = "CLUSTERDOWN Hash slot not served"
 	crossSlot  = "CROSSSLOT Keys in request don't hash to the same slot"
-	noCluster  = "ERR This instance has cluster support disabled"
 	noSlot     = -1
 	notInMulti = "ERR Command not allowed inside a transaction"
 )

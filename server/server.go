@@ -14,6 +14,8 @@
 //	budget.go    how maxmemory is divided
 //	timing.go    how long commands take, for INFO, slowlog.go and latency.go
 //	pause.go     CLIENT PAUSE
+//	topology.go  what the commands about the cluster know of it
+//	events.go    Sentinel's events, for who is subscribed to them
 //	cmd_*.go     the server's own commands, by family
 //
 // Whatever belongs to a loop or a session is touched on that loop's goroutine only; other goroutines post.
@@ -57,6 +59,9 @@ type Server struct {
 	started time.Time
 	runID   string
 	ports   []net.Addr
+
+	topology topology
+	failover failovers
 
 	tls         tlsSettings
 	always      atomic.Bool
@@ -123,6 +128,7 @@ func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, 
 	if srv.node, err = openNode(ctx, c, log, srv.fatal); err != nil {
 		return nil, err
 	}
+	srv.topology = srv.node.member
 	if err := srv.listen(v); err != nil {
 		closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -231,6 +237,8 @@ func (srv *Server) listen(v *config.Values) error {
 			stats:    make([]commandStat, len(srv.table.names)),
 			sessions: map[uint64]*session{},
 			nobody:   &session{server: srv, closed: true},
+
+			listening: map[*session]struct{}{},
 		})
 	}
 	srv.node.loops.Store(&srv.loops)

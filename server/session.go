@@ -37,7 +37,6 @@ type session struct {
 	paused        bool // reading is paused by the session
 	ended         bool // the peer will send no more
 	inNext        bool
-	readOnly      bool // READONLY: replicas may answer
 	parked        bool // waits in loopShard.parked, or for the proof
 
 	arrived time.Duration // when the newest bytes had arrived, by the groups' uptime; fresh: the clock was not read since
@@ -51,6 +50,11 @@ type session struct {
 	multi   *transaction // since MULTI; nil: there is none
 	watcher *watcher     // since WATCH
 	playing *execution   // an EXEC some of whose commands are still to be run
+
+	asking     bool     // ASKING: the next command may be for a slot that is on its way here
+	readOnly   bool     // READONLY: replicas may answer
+	awaiting   *waiting // a WAIT that is not answered
+	subscribed subscriptions
 
 	begun     time.Duration // when the server's own command that runs was begun
 	lastReply time.Time     // of a call that took its time
@@ -129,7 +133,8 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 // Closed implements transport.Handler.
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
-	s.held, s.early, s.heldBytes, s.waiting, s.playing = nil, nil, 0, nil, nil
+	s.held, s.early, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, nil, 0, nil, nil, nil
+	s.forgetEvents()
 	if s.watcher != nil { // its transaction may wait
 		if ls := s.loop.kept(s.watcher.shard); ls != nil {
 			ls.lane.wake()
@@ -148,6 +153,7 @@ func (s *session) goOn() {
 		return
 	}
 	s.inNext = true
+	s.hearLate()
 	s.take()
 	s.loop.endRead()
 	s.inNext = false
@@ -418,6 +424,9 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 		return s.postpone()
 	}
 	s.client.lastCommand = e
+	if why := s.deaf(e); why != "" {
+		return s.reject(e, why)
+	}
 	if s.multi != nil && (e.server == nil || !e.server.InMulti) {
 		return s.enqueue(e, args)
 	}

@@ -57,9 +57,9 @@ func (s *session) describe(dst []byte) []byte {
 	if s.playing != nil {
 		last = s.server.table.names[s.playing.entry.id]
 	}
-	dst = fmt.Appendf(dst, "id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d",
+	dst = fmt.Appendf(dst, "id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=%d",
 		s.conn.ID(), s.peer(), addrOf(s.conn.LocalAddr()), s.conn.Fd(), c.name,
-		now.Sub(c.since)/time.Second, now.Sub(s.lastActive())/time.Second, s.flags(), s.db, multi)
+		now.Sub(c.since)/time.Second, now.Sub(s.lastActive())/time.Second, s.flags(), s.db, len(s.subscribed.channels), len(s.subscribed.patterns), multi)
 	dst = fmt.Appendf(dst, " qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=%d rbs=0 rbp=0 obl=0 oll=%d omem=%d tot-mem=%d",
 		unparsed, waiting, multiBytes, len(s.held), unread+s.heldBytes, sessionBytes+unparsed+waiting+multiBytes+unread+s.heldBytes)
 	return fmt.Appendf(dst, " events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
@@ -73,6 +73,7 @@ func (s *session) flags() string {
 		on     bool
 		letter byte
 	}{
+		{s.subscribed.count() > 0, 'P'},
 		{s.multi != nil || s.playing != nil, 'x'},
 		{s.watcher != nil && s.watcher.dirty.Load(), 'd'},
 		{s.conn.Closing(), 'c'},

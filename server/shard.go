@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,9 @@ type shard struct {
 	watches *watches
 	waiting []atomic.Bool // by loop: something may wait in its lane
 
+	incoming net.Listener   // of snapshots; nil: none come
+	serving  sync.WaitGroup // of snapshots
+
 	ctx  context.Context // ends when the shard is about to close
 	stop context.CancelFunc
 	uses sync.RWMutex // held shared by who uses the shard, for good by who closes it
@@ -62,8 +66,10 @@ type shardOptions struct {
 	self      raft.ServerID // this node's name in the group
 	bootstrap []raft.Server // the first configuration of a new group; nil: there is one, which this node joins
 	transport raftfsm.Transport
-	lead      func(leader bool) // told of each change of leadership here; nil: nobody
-	seed      func() uint64     // draws the hash seed of a new shard; nil: at random
+	snapshots raftfsm.SnapshotDialer // how another replica is sent this one's state; nil: none is
+	incoming  net.Listener           // of snapshots for this one, which the shard closes; nil: none come
+	lead      func(leader bool)      // told of each change of leadership here; nil: nobody
+	seed      func() uint64          // draws the hash seed of a new shard; nil: at random
 }
 
 // openShard opens a shard. It does not wait until it can be read: see waitReady.
@@ -110,10 +116,11 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 	sh.group, err = raftfsm.Open(raftfsm.Options{
 		ID: o.self, Group: o.id, Node: n.drawn,
 		Bootstrap:    o.bootstrap,
-		Engine:       shardEngine{sh.engine},
+		Engine:       raftfsm.ForEngine(sh.engine, n.member.id.Cluster, o.id),
 		Log:          sh.part,
 		Stable:       n.stable.Group(o.id),
 		Transport:    o.transport,
+		DialSnapshot: o.snapshots,
 		Sync:         n.aof.Sync,
 		Clock:        time.Now,
 		WallShift:    n.wall.offset,
@@ -128,6 +135,9 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		return nil, errors.Join(err, sh.engine.Close())
 	}
 	sh.watches.group = sh.group
+	if sh.incoming = o.incoming; sh.incoming != nil {
+		sh.serving.Go(func() { sh.group.ServeSnapshots(sh.incoming) })
+	}
 	if o.system {
 		return sh, nil
 	}
@@ -142,11 +152,6 @@ func reserve(o shardOptions) int64 {
 	}
 	return max((1<<45)/int64(max(o.shards, 32)), 1<<36)
 }
-
-// shardEngine gives the engine the shape that raftfsm asks for.
-type shardEngine struct{ *engine.Engine }
-
-func (e shardEngine) BeginCheckpoint() (raftfsm.Checkpoint, error) { return e.Engine.BeginCheckpoint() }
 
 // waitReady waits until the shard can be read and written here.
 func (sh *shard) waitReady(ctx context.Context) error {
@@ -177,7 +182,11 @@ func (n *node) closeShard(ctx context.Context, sh *shard) error {
 	sh.stop()
 	n.forget(sh)
 	sh.uses.Lock() // never given back
+	if sh.incoming != nil {
+		_ = sh.incoming.Close() // it only ends a wait
+	}
 	err := sh.group.Close(ctx)
+	sh.serving.Wait()
 	err = errors.Join(err, sh.engine.Close())
 	n.divide(n.local())
 	return err

@@ -24,7 +24,11 @@ type serverCommand struct {
 	Take func(s *session, e *entry, args [][]byte) bool
 	// InMulti says that inside a MULTI the command runs at once.
 	InMulti bool
-	Sub     []serverCommand
+	// AtLeader says that the command is the leader's to answer, wherever its client is connected.
+	AtLeader bool
+	// Subscribed says that in RESP2 the command is allowed to who is subscribed.
+	Subscribed bool
+	Sub        []serverCommand
 }
 
 // entry is what a command's name leads to: a row of the engine's table or of the server's.
@@ -124,7 +128,8 @@ func encodingRow(thresholds func() command.Thresholds) *command.Command {
 
 // serverFamilies lists the server's own commands.
 func serverFamilies() [][]serverCommand {
-	return [][]serverCommand{connectionCommands, transactionCommands, clientCommands, configCommands, commandCommands, adminCommands, infoCommands, debugCommands}
+	return [][]serverCommand{connectionCommands, transactionCommands, clientCommands, configCommands, commandCommands, adminCommands, infoCommands, debugCommands,
+		clusterCommands, replicationCommands, sentinelCommands, eventCommands}
 }
 
 // find looks a command up, whatever its case.

@@ -13,6 +13,7 @@ import (
 type commands struct {
 	Server  serverCmd  `cmd:"" passthrough:"" help:"Run a server: larder server [larder.conf] [--directive value …]"`
 	AOF     aofCmd     `cmd:"" name:"aof" help:"Check, print or export the log of a data folder."`
+	Cluster clusterCmd `cmd:"" help:"Look at a cluster and change it, over a node's admin API."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

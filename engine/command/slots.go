@@ -34,6 +34,7 @@ const (
 	SlotsFreeze      = "FREEZE"
 	SlotsThaw        = "THAW"
 	SlotsBeginImport = "IMPORTING"
+	SlotsSeal        = "SEAL"
 	SlotsOwn         = "OWN"
 	SlotsDisown      = "FOREIGN"
 	SlotsDrop        = "DROP"
@@ -41,7 +42,7 @@ const (
 
 var slotSteps = map[string]keyspace.SlotStep{
 	SlotsState: keyspace.Announce, SlotsFreeze: keyspace.Freeze, SlotsThaw: keyspace.Thaw,
-	SlotsBeginImport: keyspace.BeginImport, SlotsOwn: keyspace.Own, SlotsDisown: keyspace.Disown,
+	SlotsBeginImport: keyspace.BeginImport, SlotsSeal: keyspace.Seal, SlotsOwn: keyspace.Own, SlotsDisown: keyspace.Disown,
 }
 
 // SlotsArgs is the arguments of a LARDER.SLOTS.
@@ -168,4 +169,15 @@ func slotRangeArg(arg []byte) (r keyspace.SlotRange, ok bool) {
 	to, err2 := strconv.ParseUint(b, 10, 16)
 	r = keyspace.SlotRange{From: uint16(from), To: uint16(to)}
 	return r, found && err == nil && err2 == nil && from <= to && to < keyspace.SlotCount
+}
+
+// MigrationRow is the row of a command that may be part of a migration; an error: it may not.
+func MigrationRow(args [][]byte) (*Command, error) {
+	if len(args) > 0 {
+		row := Lookup(args[0])
+		if row != nil && (row.Name == internal+"SLOTS" || row.Name == internal+"IMPORT") && row.ArityOK(len(args)) {
+			return row, nil
+		}
+	}
+	return nil, errors.New("not a command of a migration")
 }

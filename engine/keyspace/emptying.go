@@ -18,18 +18,21 @@ type emptying struct {
 // many it removed: 0 when none are left. Which ones those are depends on the state alone.
 //
 // Large collections of a foreign slot are whole: their nodes are freed and dropped like those of any collection that is
-// deleted. Those of an importing slot may lack some, so that each is removed by itself.
+// deleted. Those of an importing slot may lack some, so that each is removed by itself. They are those of an earlier
+// attempt: a request that arrives late removes nothing of what is being imported.
 func (tx *Tx) EmptySlots(id, attempt uint64, ranges []SlotRange, most int) (n int, err error) {
 	tx.changes()
-	if _, err := tx.ks.attemptLocked(id, attempt); err != nil {
+	m, err := tx.ks.attemptLocked(id, attempt)
+	if err != nil {
 		return 0, err
 	}
 	t := tx.ks.Slots()
 	for slot := range slotsOf(ranges) {
-		if s := t.State(slot); s != Foreign && (s != Importing || t.migration[slot] != id) {
+		if s := t.State(slot); s != Foreign && (s != Importing || t.migration[slot] != id || m.begun == attempt) {
 			return 0, fmt.Errorf("%w: slot %d is %v", ErrSlotState, slot, s)
 		}
 	}
+	m.sealed = false
 	for slot := range slotsOf(ranges) {
 		for _, sp := range tx.ks.mu.dbs {
 			n += tx.emptySlot(sp, slot, most-n, t.State(slot) == Foreign)

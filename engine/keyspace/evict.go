@@ -102,7 +102,7 @@ func (v *Victims) barren() bool {
 	v.ks.mu.RLock()
 	defer v.ks.mu.RUnlock()
 	for _, sp := range v.ks.mu.dbs {
-		if v.candidates(sp) > 0 {
+		if v.candidates(sp) > 0 && v.ks.visibleLen(sp) > 0 {
 			return false
 		}
 	}

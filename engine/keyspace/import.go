@@ -35,6 +35,8 @@ func (tx *Tx) Import(h ImportHead, records []byte) (left int, err error) {
 		return 0, err
 	case h.Seed != tx.ks.mu.seed:
 		return 0, ErrSeed
+	case m.begun != h.Attempt:
+		return 0, fmt.Errorf("%w: no import was begun", ErrSlotState)
 	case m.spoiled:
 		return 0, ErrSpoiled
 	case h.Entry <= m.entries:
@@ -59,7 +61,7 @@ func (tx *Tx) Import(h ImportHead, records []byte) (left int, err error) {
 		s, _ := r.next()
 		tx.importRecord(m, &s)
 	}
-	m.entries = h.Entry
+	m.entries, m.sealed = h.Entry, false
 	tx.ks.mu.emptying = emptying{}
 	for budget := removeStep; len(m.unremoved) > 0 && tx.err == nil; {
 		n, more := tx.removeNodes(m.unremoved[0], budget)

@@ -125,11 +125,11 @@ func (ks *Keyspace) rebuild(m store.Meta, ok bool) error {
 	ks.mu.dropped, ks.mu.toDrop, ks.mu.toFree = nil, nil, nil
 	ks.mu.dead = map[collectionID]struct{}{}
 	ks.mu.migrations, ks.mu.forgotten, ks.mu.emptying = nil, 0, emptying{}
-	ks.slots.Store(nil)
 	if ok {
 		return ks.decodeState(m.State)
 	}
 	ks.mu.next, ks.mu.collections = 0, 0
+	ks.slots.Store(nil)
 	for db := range ks.mu.dbs {
 		ks.mu.dbs[db] = ks.newSpace()
 	}
@@ -363,6 +363,7 @@ func (ks *Keyspace) decodeState(b []byte) error {
 	if b[0] > 2 {
 		return ks.decodeSlots(r)
 	}
+	ks.slots.Store(nil)
 	return nil
 }
 
@@ -374,6 +375,7 @@ type Stats struct {
 	front.Stats
 	Keys    [Databases]int64 // live keys per data base, without those of slots that show nowhere
 	Timed   [Databases]int64 // of these, keys with a time to live
+	Nodes   int64            // nodes of large collections
 	Budget  int64
 	Evicted int64 // clean entries dropped from the front so far, bytes
 	Cold    bool  // some keys may be in the store alone
@@ -386,6 +388,7 @@ func (ks *Keyspace) Stats() Stats {
 	s := Stats{Stats: ks.front.Stats(), Budget: ks.budget.Load(), Evicted: ks.evicted.Load(), Cold: !ks.front.AllComplete()}
 	for db, sp := range ks.mu.dbs {
 		s.Keys[db], s.Timed[db] = ks.visibleLen(sp), sp.Timed()
+		s.Nodes += sp.Nodes.Len()
 	}
 	return s
 }

@@ -85,9 +85,11 @@ type migration struct {
 	id      uint64
 	attempt uint64 // the newest one
 	// Of the target:
-	entries   uint64 // of the attempt's import that were applied
+	begun     uint64 // the attempt whose import it is
+	entries   uint64 // of that import that were applied
 	offset    uint64 // is added to the source's numbers of large collections
 	spoiled   bool   // what was imported is not what the source sent any more
+	sealed    bool   // the source has sent everything
 	unremoved []goneCollection
 }
 
@@ -109,8 +111,8 @@ var (
 	ErrSlotState = errors.New("the slots are in another state")
 	// ErrSlotsNotEmpty: the slots have keys, and must have none.
 	ErrSlotsNotEmpty = errors.New("the slots have keys")
-	// ErrSpoiled: what was imported is gone in part: the copy has to begin again.
-	ErrSpoiled = errors.New("what was imported has been flushed")
+	// ErrSpoiled: what was imported is not all that the source has: the copy has to begin again.
+	ErrSpoiled = errors.New("the import is not complete")
 	// ErrUnremoved: nodes of collections that are gone are still to be removed.
 	ErrUnremoved = errors.New("deletions are under way")
 	// ErrSeed: the source's keys have another order.
@@ -130,9 +132,12 @@ const (
 	Thaw
 	// BeginImport: foreign slots without keys become importing. Those that are already begin anew.
 	BeginImport
+	// Seal: the import has everything. Without it nothing is owned: whoever asks for that need not know how far the import
+	// has come.
+	Seal
 	// Own: importing slots are owned.
 	Own
-	// Disown: frozen slots become foreign, with their keys; importing or owned ones only if they have none.
+	// Disown: frozen slots become foreign, with their keys; importing ones only if they have none.
 	Disown
 )
 
@@ -145,9 +150,11 @@ func (step SlotStep) become(s SlotState, same bool) (SlotState, bool) {
 		return Owned, true
 	case step == BeginImport && (s == Foreign || s == Importing && same):
 		return Importing, true
+	case step == Seal && s == Importing && same:
+		return Importing, true
 	case step == Own && (s == Owned || s == Importing && same):
 		return Owned, true
-	case step == Disown && (s == Foreign || s == Frozen && same || s == Importing && same || s == Owned):
+	case step == Disown && (s == Foreign || s == Frozen && same || s == Importing && same):
 		return Foreign, true
 	}
 	return s, false
@@ -155,42 +162,30 @@ func (step SlotStep) become(s SlotState, same bool) (SlotState, bool) {
 
 // StepSlots does a step of a migration for all of the slots, or for none. A step that was done already is done again.
 // Migration 0 stands for the founding of a shard, which no attempt fences: it may own foreign slots, and disown owned
-// ones.
+// ones without keys.
+//
+// Whoever asks may not know what became of his last request, which may arrive late. So an attempt begins one import at
+// most, and what it began is not removed in its name; see EmptySlots.
 func (tx *Tx) StepSlots(step SlotStep, id, attempt uint64, ranges []SlotRange) error {
 	tx.changes()
 	m, err := tx.ks.attemptLocked(id, attempt)
 	if err != nil || step == Announce {
 		return err
 	}
-	t := tx.ks.Slots()
-	next := &SlotTable{}
-	if t != nil {
-		*next = *t
-	}
-	for slot := range slotsOf(ranges) {
-		s := t.State(slot)
-		became, ok := step.become(s, next.migration[slot] == id)
-		if id == 0 && step == Own && s == Foreign {
-			became, ok = Owned, true
-		}
-		if !ok {
-			return fmt.Errorf("%w: slot %d is %v", ErrSlotState, slot, s)
-		}
-		if (step == BeginImport || step == Disown && s != Frozen && s != Foreign) && !tx.ks.slotEmpty(slot) {
-			return fmt.Errorf("%w: slot %d", ErrSlotsNotEmpty, slot)
-		}
-		next.state[slot], next.migration[slot] = became, 0
-		if became == Frozen || became == Importing {
-			next.migration[slot] = id
-		}
-	}
+	next, imports, err := tx.ks.stepped(step, id, ranges)
 	switch {
-	case step == Own && m.spoiled:
-		return ErrSpoiled
-	case step == Own && len(m.unremoved) > 0:
-		return ErrUnremoved
+	case err != nil:
+		return err
+	case step == BeginImport && imports && m.begun == attempt:
+		return nil
 	case step == BeginImport:
-		m.entries, m.offset, m.spoiled, m.unremoved = 0, tx.ks.mu.collections, false, nil
+		m.begun, m.entries, m.offset, m.spoiled, m.sealed, m.unremoved = attempt, 0, tx.ks.mu.collections, false, false, nil
+	case (step == Own && imports || step == Seal) && m.spoiled, step == Own && imports && !m.sealed && id != 0:
+		return ErrSpoiled
+	case step == Seal && len(m.unremoved) > 0:
+		return ErrUnremoved
+	case step == Seal:
+		m.sealed = true
 	}
 	if step == Freeze || step == Disown {
 		tx.leaving(ranges)
@@ -198,6 +193,34 @@ func (tx *Tx) StepSlots(step SlotStep, id, attempt uint64, ranges []SlotRange) e
 	tx.ks.setSlots(next)
 	tx.ks.mu.emptying = emptying{}
 	return nil
+}
+
+// stepped is the state of all slots after a step; imports: some of the slots were importing.
+func (ks *Keyspace) stepped(step SlotStep, id uint64, ranges []SlotRange) (next *SlotTable, imports bool, err error) {
+	t := ks.Slots()
+	next = &SlotTable{}
+	if t != nil {
+		*next = *t
+	}
+	for slot := range slotsOf(ranges) {
+		s := t.State(slot)
+		became, ok := step.become(s, next.migration[slot] == id)
+		if id == 0 && (step == Own && s == Foreign || step == Disown && s == Owned) {
+			became, ok = Foreign-s, true
+		}
+		if !ok {
+			return nil, false, fmt.Errorf("%w: slot %d is %v", ErrSlotState, slot, s)
+		}
+		if (step == BeginImport && s == Foreign || step == Disown && s != Frozen && s != Foreign) && !ks.slotEmpty(slot) {
+			return nil, false, fmt.Errorf("%w: slot %d", ErrSlotsNotEmpty, slot)
+		}
+		imports = imports || s == Importing
+		next.state[slot], next.migration[slot] = became, 0
+		if became == Frozen || became == Importing {
+			next.migration[slot] = id
+		}
+	}
+	return next, imports, nil
 }
 
 // setSlots makes it the state of all slots.

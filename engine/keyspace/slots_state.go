@@ -12,7 +12,7 @@ import (
 //
 //	runs of slots of one state: how many slots, state, migration; together all slots
 //	number of the last migration that was forgotten
-//	number of migrations, then for each: id, attempt, entries, offset, spoiled (0 or 1),
+//	number of migrations, then for each: id, attempt, begun, entries, offset, flags (1: spoiled, 2: sealed),
 //	number of collections to be removed, then for each: data base, slot, number
 //
 // States older than version 3 have none: the shard owns all slots.
@@ -30,11 +30,14 @@ func (t *turn) appendSlots(b []byte) []byte {
 	}
 	b = appendNumbers(b, t.forgotten, uint64(len(t.migrations)))
 	for _, m := range t.migrations {
-		spoiled := uint64(0)
+		flags := uint64(0)
 		if m.spoiled {
-			spoiled = 1
+			flags |= 1
 		}
-		b = appendNumbers(b, m.id, m.attempt, m.entries, m.offset, spoiled, uint64(len(m.unremoved)))
+		if m.sealed {
+			flags |= 2
+		}
+		b = appendNumbers(b, m.id, m.attempt, m.begun, m.entries, m.offset, flags, uint64(len(m.unremoved)))
 		for _, g := range m.unremoved {
 			b = appendNumbers(b, uint64(g.db), uint64(g.slot), g.number)
 		}
@@ -82,7 +85,9 @@ func (ks *Keyspace) decodeSlots(r *stateReader) error {
 	ks.mu.forgotten = r.uvarint()
 	ks.mu.migrations = nil
 	for n := r.uvarint(); n > 0; n-- {
-		m := migration{id: r.uvarint(), attempt: r.uvarint(), entries: r.uvarint(), offset: r.uvarint(), spoiled: r.uvarint() != 0}
+		m := migration{id: r.uvarint(), attempt: r.uvarint(), begun: r.uvarint(), entries: r.uvarint(), offset: r.uvarint()}
+		flags := r.uvarint()
+		m.spoiled, m.sealed = flags&1 != 0, flags&2 != 0
 		for n := r.uvarint(); n > 0 && r.ok; n-- {
 			g := goneCollection{db: int(r.uvarint()), slot: uint16(r.uvarint()), number: r.uvarint()}
 			if g.db < 0 || g.db >= Databases || g.slot >= front.Slots {

@@ -57,7 +57,7 @@ func startRedis(t *testing.T) *redis.Client {
 var larderDiffers = []string{"appendfsync", "appendonly", "bind", "dir", "io-threads", "maxmemory", "port", "save"}
 
 var larderOnly = []string{"admin-bind", "admin-port", "admin-token", "checkpoint-interval", "checkpoint-log-bytes", "cluster-join",
-	"cluster-secret", "cluster-zone", "log-format", "log-segment-size", "maxdisk", "overflow", "replace-after", "replicas", "shards"}
+	"cluster-secret", "cluster-zone", "log-format", "log-segment-size", "maxdisk", "overflow", "replace-after", "replicas", "sentinel-master-name", "shards"}
 
 func TestGetMatchesRedis(t *testing.T) {
 	client := startRedis(t)

@@ -135,6 +135,8 @@ var clusterTable = []Directive{
 		setting: at(number[int]{1, 1024, 1}, func(v *Values) *int { return &v.Cluster.Shards })},
 	{Name: "replicas", Default: "3", About: "Nodes that hold each shard of a new cluster, as soon as there are so many.",
 		setting: at(number[int]{1, 9, 1}, func(v *Values) *int { return &v.Cluster.Replicas })},
+	{Name: "sentinel-master-name", Flags: Mutable, Default: "mymaster", About: "What clients of Sentinel call the shard's leader (cluster-enabled no).",
+		setting: at(anyText{}, func(v *Values) *string { return &v.Cluster.SentinelMasterName })},
 	{Name: "replace-after", Flags: Mutable, Default: "600", About: "Seconds after which the replicas of a node that is gone are made anew elsewhere; 0 is never.",
 		setting: at(number[time.Duration]{0, maxInt, time.Second}, func(v *Values) *time.Duration { return &v.Cluster.ReplaceAfter })},
 	{Name: "admin-port", Default: "0", About: "The port of the administrators' HTTP API; 0 is port + 1000, -1 none.",

@@ -101,21 +101,22 @@ type TLS struct {
 
 // Cluster is what concerns the other nodes.
 type Cluster struct {
-	Enabled         bool
-	Join            string // host:port of a member, for clients; "": found a cluster
-	Port            int    // 0: Values.Port + 10000; -1: none
-	Secret          string
-	TLS             bool
-	Zone            string
-	AnnounceIP      string // "": found out
-	AnnouncePort    int    // 0: Values.Port
-	AnnounceBusPort int    // 0: Port
-	Shards          int    // of a new cluster
-	Replicas        int    // of a new cluster
-	ReplaceAfter    time.Duration
-	AdminPort       int // 0: Values.Port + 1000; -1: none
-	AdminBind       string
-	AdminToken      string
+	Enabled            bool
+	Join               string // host:port of a member, for clients; "": found a cluster
+	Port               int    // 0: Values.Port + 10000; -1: none
+	Secret             string
+	TLS                bool
+	Zone               string
+	AnnounceIP         string // "": found out
+	AnnouncePort       int    // 0: Values.Port
+	AnnounceBusPort    int    // 0: Port
+	Shards             int    // of a new cluster
+	Replicas           int    // of a new cluster
+	ReplaceAfter       time.Duration
+	AdminPort          int // 0: Values.Port + 1000; -1: none
+	AdminBind          string
+	AdminToken         string
+	SentinelMasterName string
 }
 
 func (v *Values) clone() *Values {

@@ -1,0 +1,286 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/engine/command"
+	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/engine/store"
+	"github.com/larder-db/larder/raftfsm"
+)
+
+// failure is what becomes of one thing that a driver asks for.
+type failure int
+
+const (
+	refusedOnce  failure = iota // it is not done
+	unknownOnce                 // it is done, and the answer is lost
+	lateOnce                    // it is done after the next, and the answer is lost
+	crashBefore                 // the driver ends before it
+	crashBehind                 // the driver ends, and it is done
+	cancelBefore                // somebody cancels the migration
+	pauseBefore                 // somebody pauses the migration, and has it go on once it rests
+	flushTarget                 // somebody flushes the target
+	failures
+)
+
+var errTest = errors.New("it failed")
+
+// moving is a cluster of two shards, between which slots move while their counters are counted up.
+type moving struct {
+	t        testing.TB
+	d        Document
+	shards   [2]*movingShard
+	counters []int64
+	next     int
+	crash    context.CancelCauseFunc
+
+	asked    int // by drivers so far
+	failAt   int
+	how      failure
+	fired    bool
+	waiting  func() // what comes late
+	canceled bool
+}
+
+// movingShard is one shard's engine. It implements ShardLog.
+type movingShard struct {
+	m      *moving
+	e      *engine.Engine
+	index  uint64
+	target bool
+}
+
+func newMoving(t testing.TB) *moving {
+	m := &moving{t: t, d: founded(t, 2, 1), counters: make([]int64, 80)}
+	m.d = must(t, m.d, SetBorn{1, id(1)}, SetBorn{2, id(1)}, MigrateSlots{From: 1, To: 2, Slots: []Range{{0, 6000}, {7000, 8000}}})
+	for i := range m.shards {
+		o := engine.Options{Store: store.Options{FS: vfs.NewMem(), Dir: "db"}, Random: func() uint64 { return 42 }, Reserve: 1 << 30}
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		o.Store.Logger = o.Logger
+		e, err := engine.Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = e.Close() })
+		m.shards[i] = &movingShard{m: m, e: e, target: i == 1}
+		foreign := []keyspace.SlotRange{{From: 8192, To: keyspace.SlotCount - 1}}
+		if i == 1 {
+			foreign = []keyspace.SlotRange{{From: 0, To: 8191}}
+		}
+		m.shards[i].apply(command.SlotsArgs(command.SlotsDisown, 0, 0, foreign))
+	}
+	for range 300 {
+		m.load()
+	}
+	return m
+}
+
+func (s *movingShard) apply(commands ...[][]byte) []LogReply {
+	replies := &logReplies{list: make([]LogReply, len(commands))}
+	b := &engine.Batch{Replies: replies}
+	for _, args := range commands {
+		b.AddWrite(command.Lookup(args[0]), 0, args)
+	}
+	s.index++
+	if err := s.e.Apply(s.index, 1, b.Seal(engine.Header{Clock: 1000, Seed: 1}), b); err != nil {
+		s.m.t.Fatal(err)
+	}
+	return replies.list
+}
+
+func words(list ...string) (args [][]byte) {
+	for _, w := range list {
+		args = append(args, []byte(w))
+	}
+	return args
+}
+
+// load counts a counter up, and lets a set grow that becomes large.
+func (m *moving) load() {
+	i := m.next % len(m.counters)
+	m.next++
+	ran := 0
+	for _, s := range m.shards {
+		r := s.apply(words("INCR", "counter"+strconv.Itoa(i)), words("SADD", "{counter"+strconv.Itoa(i%8)+"}set", strconv.Itoa(m.next)))
+		if r[0].Error == "" {
+			ran++
+		} else if _, refused := engine.ParseRefusal(r[0].Error); !refused {
+			m.t.Fatal(r[0].Error)
+		}
+	}
+	if ran > 1 {
+		m.t.Fatal("two shards count the same counter")
+	}
+	m.counters[i] += int64(ran)
+}
+
+// ask does what a driver asks for, or not.
+func (m *moving) ask(ctx context.Context, late bool, do func()) error {
+	m.load()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	m.asked++
+	waiting := m.waiting
+	m.waiting = nil
+	defer func() {
+		if waiting != nil {
+			waiting()
+		}
+	}()
+	if m.asked != m.failAt {
+		do()
+		return nil
+	}
+	m.fired = true
+	switch how := m.how; {
+	case how == refusedOnce:
+		return errTest
+	case how == lateOnce && late:
+		m.waiting = do
+		return raftfsm.ErrIndeterminate
+	case how == unknownOnce || how == lateOnce:
+		do()
+		return raftfsm.ErrIndeterminate
+	case how == crashBehind:
+		do()
+		fallthrough
+	case how == crashBefore:
+		m.crash(errTest)
+		return errTest
+	case how == cancelBefore:
+		if d, err := (CancelMigration{m.d.Migrations[0].ID}).Apply(m.d); err == nil {
+			m.d, m.canceled = d, true
+		}
+	case how == pauseBefore:
+		if d, err := (PauseMigration{m.d.Migrations[0].ID}).Apply(m.d); err == nil {
+			m.d = d
+		}
+	case how == flushTarget:
+		m.flushTarget()
+	}
+	do()
+	return nil
+}
+
+// flushTarget removes what the target owns.
+func (m *moving) flushTarget() {
+	for i := range m.counters {
+		if m.shards[1].e.SlotState(keyspace.Slot([]byte("counter"+strconv.Itoa(i)))) == keyspace.Owned {
+			m.counters[i] = 0
+		}
+	}
+	m.shards[1].apply(words("FLUSHALL"))
+}
+
+// Propose implements ShardLog.
+func (s *movingShard) Propose(ctx context.Context, commands [][][]byte) (replies []LogReply, err error) {
+	err = s.m.ask(ctx, s.target, func() { replies = s.apply(commands...) })
+	return replies, err
+}
+
+// View implements MigrationDocument.
+func (m *moving) View() *View { d := m.d; return NewView(&d) }
+
+// Do implements MigrationDocument.
+func (m *moving) Do(ctx context.Context, o Op) (v *View, err error) {
+	asked := m.ask(ctx, false, func() {
+		var d Document
+		if d, err = o.Apply(m.d); err == nil {
+			m.d = d
+			v = m.View()
+		}
+	})
+	return v, errors.Join(asked, err)
+}
+
+// run runs drivers, one after the other, until the migration has ended.
+func (m *moving) run() {
+	m.t.Helper()
+	var err error
+	for range 12 {
+		if len(m.d.Migrations) == 0 {
+			return
+		}
+		if m.d.Migrations[0].Paused && errors.Is(err, ErrPaused) {
+			m.d = must(m.t, m.d, ResumeMigration{m.d.Migrations[0].ID})
+		}
+		ctx, cancel := context.WithCancelCause(context.Background())
+		m.crash = cancel
+		g := NewMigrator(MigratorOptions{
+			Document: m, Source: m.shards[0], Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
+			Target: func(uint32) ShardLog { return m.shards[1] }, Part: 120, Entry: 400, Few: 4,
+		})
+		err = g.Run(ctx, m.d.Migrations[0].ID)
+		cancel(nil)
+	}
+	if len(m.d.Migrations) > 0 {
+		m.t.Fatalf("the migration does not end: %+v: %v", m.d.Migrations, err)
+	}
+}
+
+// check makes sure that every counter is in one shard, the one that the map names, and that it is right.
+func (m *moving) check() {
+	m.t.Helper()
+	for range 2 * len(m.counters) {
+		m.load()
+	}
+	v := m.View()
+	for i, want := range m.counters {
+		key := "counter" + strconv.Itoa(i)
+		owner := v.Owner(keyspace.Slot([]byte(key))).ID
+		for j, s := range m.shards {
+			r := s.apply(words("INCRBY", key, "0"))[0]
+			switch {
+			case uint32(j+1) != owner && r.Error == "":
+				m.t.Fatalf("shard %d has %s, which shard %d owns", j+1, key, owner)
+			case uint32(j+1) == owner && (r.Error != "" || r.first() != want):
+				m.t.Fatalf("%s is %v %q, want %d", key, r.Numbers, r.Error, want)
+			}
+		}
+	}
+	if m.canceled == (v.Owner(0).ID == 2) {
+		m.t.Fatalf("canceled: %v; shard %d owns slot 0", m.canceled, v.Owner(0).ID)
+	}
+	for _, s := range m.shards {
+		for slot := range uint16(Slots) {
+			if n := s.e.Keys().Slots().State(slot); n != keyspace.Owned && n != keyspace.Foreign {
+				m.t.Fatalf("slot %d is %v in the end", slot, n)
+			}
+		}
+	}
+}
+
+// Whatever goes wrong at whatever step, the migration ends, no count is lost and none is there twice.
+func TestMigrationSurvivesFailures(t *testing.T) {
+	whole := newMoving(t)
+	whole.run()
+	whole.check()
+	t.Log("things asked for:", whole.asked)
+	for how := range failures {
+		t.Run(fmt.Sprint(how), func(t *testing.T) {
+			for at := 1; ; at++ {
+				if at > 20 && at < whole.asked-25 && at%7 != 0 {
+					continue
+				}
+				m := newMoving(t)
+				m.how, m.failAt = how, at
+				m.run()
+				m.check()
+				if !m.fired {
+					return
+				}
+			}
+		})
+	}
+}

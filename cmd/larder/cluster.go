@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/larder-db/larder/cluster"
+)
+
+// clusterCmd works over the admin API of a node.
+type clusterCmd struct {
+	Status       clusterStatusCmd    `cmd:"" help:"Show nodes, shards, moves and migrations."`
+	Wait         clusterWaitCmd      `cmd:"" help:"Wait until the cluster is as it should be."`
+	Drain        clusterDrainCmd     `cmd:"" help:"Move a node's replicas to others."`
+	Undrain      clusterUndrainCmd   `cmd:"" help:"Take a drained node into use again."`
+	Remove       clusterRemoveCmd    `cmd:"" help:"Remove a node that has been drained."`
+	Replicas     clusterReplicasCmd  `cmd:"" help:"Set how many replicas shards have."`
+	AddShards    clusterAddShardsCmd `cmd:"" help:"Add shards, which own no slots at first."`
+	RemoveShard  clusterRmShardCmd   `cmd:"" help:"Remove a shard that owns no slots."`
+	Rebalance    clusterRebalanceCmd `cmd:"" help:"Place all shards by the ring, those placed by hand too."`
+	MoveShard    clusterMoveCmd      `cmd:"" help:"Move a shard's replica from node to node."`
+	MigrateSlots clusterMigrateCmd   `cmd:"" help:"Take slots from one shard to another."`
+	Pause        clusterPauseCmd     `cmd:"" help:"Have a move or a migration rest."`
+	Resume       clusterResumeCmd    `cmd:"" help:"Have a move or a migration go on."`
+	Cancel       clusterCancelCmd    `cmd:"" help:"Take a move or a migration back."`
+}
+
+// adminTarget is the node whose admin API is called.
+type adminTarget struct {
+	Addr  string `help:"Client address of a node, whose admin API is at the port 1000 higher." default:"127.0.0.1:6379" placeholder:"HOST:PORT"`
+	Admin string `help:"Address of the admin API, if it is elsewhere." placeholder:"HOST:PORT"`
+	Token string `help:"The admin-token." env:"LARDER_ADMIN_TOKEN"`
+}
+
+// adminOffset is from a node's port to that of its admin API, unless admin-port says otherwise.
+const adminOffset = 1000
+
+// callTime bounds one call of the admin API.
+const callTime = 30 * time.Second
+
+func (t adminTarget) client() (*cluster.AdminClient, error) {
+	address := t.Admin
+	if address == "" {
+		host, port, err := net.SplitHostPort(t.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("--addr %s: %w", t.Addr, err)
+		}
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n+adminOffset > 65535 {
+			return nil, fmt.Errorf("--addr %s: no admin API at the port 1000 higher; say --admin HOST:PORT", t.Addr)
+		}
+		address = net.JoinHostPort(host, strconv.FormatUint(n+adminOffset, 10))
+	}
+	return &cluster.AdminClient{Address: address, Token: t.Token}, nil
+}
+
+// call sends one request.
+func (t adminTarget) call(method, path string, body, out any) error {
+	c, err := t.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	return c.Call(ctx, method, path, body, out)
+}
+
+type clusterStatusCmd struct {
+	adminTarget
+	JSON bool `name:"json" help:"As JSON."`
+}
+
+func (s *clusterStatusCmd) Run() error {
+	var r cluster.Report
+	if err := s.call(http.MethodGet, "/v1/status", nil, &r); err != nil {
+		return err
+	}
+	if s.JSON {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	return printReport(os.Stdout, &r)
+}
+
+// short is the beginning of a node's ID, which commands take too.
+func short(id cluster.NodeID) string { return string(id[:min(len(id), 8)]) }
+
+func printReport(w io.Writer, r *cluster.Report) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format, args...) } // Flush tells
+	settled := "settled"
+	if !r.Settled {
+		settled = "changing"
+	}
+	p("cluster %s, epoch %d, %d replicas, %s\n\n", r.ClusterID, r.Epoch, r.ReplicationFactor, settled)
+	p("NODE\tCLIENTS\tZONE\tSTATE\tANSWERS\tSHARDS\tLEADS\n")
+	for _, n := range r.Nodes {
+		p("%s\t%s\t%s\t%s\t%s\t%d\t%d\n", short(n.ID), n.Client, orDash(n.Zone), n.State, yes(n.Answers), n.Replicas, n.Leads)
+	}
+	p("\nSHARD\tSLOTS\tTERM\tREPLICAS (* leads, + votes, - learns, ! missing)\n")
+	for _, g := range r.Groups {
+		name, slots := strconv.FormatUint(uint64(g.Group), 10), ranges(g.Slots)
+		if g.Group == cluster.MetaGroup {
+			name, slots = "meta", "-"
+		}
+		p("%s\t%s\t%d\t%s\n", name, slots, g.Term, replicas(g.Replicas))
+	}
+	if len(r.Moves) > 0 {
+		p("\nMOVE\tSHARD\tFROM\tTO\tSTEP\tENTRIES BEHIND\n")
+	}
+	for _, m := range r.Moves {
+		p("%d\t%d\t%s\t%s\t%s\t%d\n", m.ID, m.Shard, orDash(short(m.From)), orDash(short(m.To)), m.Step, m.Lag)
+	}
+	if len(r.Migrations) > 0 {
+		p("\nMIGRATION\tFROM\tTO\tSLOTS\tSTATE\n")
+	}
+	for _, m := range r.Migrations {
+		state := string(m.State)
+		if m.Paused {
+			state += ", paused"
+		}
+		p("%d\t%d\t%d\t%s\t%s\n", m.ID, m.From, m.To, ranges(m.Slots), state)
+	}
+	return t.Flush()
+}
+
+func yes(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "no"
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// ranges writes slots as 0-99,200.
+func ranges(list []cluster.Range) string {
+	var out []string
+	for _, r := range list {
+		if r.From == r.To {
+			out = append(out, strconv.Itoa(int(r.From)))
+			continue
+		}
+		out = append(out, fmt.Sprintf("%d-%d", r.From, r.To))
+	}
+	return orDash(strings.Join(out, ","))
+}
+
+// parseRanges reads what ranges writes.
+func parseRanges(text string) ([]cluster.Range, error) {
+	var out []cluster.Range
+	for part := range strings.SplitSeq(text, ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		a, errA := strconv.ParseUint(from, 10, 16)
+		b, errB := strconv.ParseUint(to, 10, 16)
+		if errA != nil || errB != nil || a > b || b >= cluster.Slots {
+			return nil, fmt.Errorf("%q is no range of slots: write 0-99,200", part)
+		}
+		out = append(out, cluster.Range{From: uint16(a), To: uint16(b)})
+	}
+	return out, nil
+}
+
+func replicas(list []cluster.ReplicaReport) string {
+	marks := map[string]string{"leader": "*", "voter": "+", "learner": "-", "missing": "!"}
+	var out []string
+	for _, r := range list {
+		text := short(r.Node) + marks[r.Role]
+		if !r.Wanted {
+			text += " (leaves)"
+		}
+		if r.Lag > 0 {
+			text += fmt.Sprintf(" (%d behind)", r.Lag)
+		}
+		out = append(out, text)
+	}
+	return orDash(strings.Join(out, " "))
+}
+
+type clusterWaitCmd struct {
+	adminTarget
+	Voters  int           `help:"How many voters each group has to have, at least." default:"1"`
+	Settled bool          `help:"Nothing may be under way, either."`
+	Timeout time.Duration `help:"How long to wait." default:"30s"`
+}
+
+func (c *clusterWaitCmd) Run() error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+	defer cancel()
+	for last := "no answer yet"; ; {
+		r, err := client.Status(ctx)
+		if err == nil {
+			if last = c.lacks(&r); last == "" {
+				return nil
+			}
+		} else if ctx.Err() == nil {
+			last = err.Error()
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("not within %s: %s", c.Timeout, last)
+		}
+	}
+}
+
+// lacks says what is not yet as it should be; empty: all is.
+func (c *clusterWaitCmd) lacks(r *cluster.Report) string {
+	for _, g := range r.Groups {
+		switch {
+		case g.Leader == "":
+			return fmt.Sprintf("group %d has no leader", g.Group)
+		case g.Voters < c.Voters:
+			return fmt.Sprintf("group %d has %d voters", g.Group, g.Voters)
+		}
+	}
+	if c.Settled && !r.Settled {
+		return "changes are under way"
+	}
+	return ""
+}

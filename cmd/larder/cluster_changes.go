@@ -1,0 +1,181 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/larder-db/larder/cluster"
+)
+
+type nodeTarget struct {
+	adminTarget
+	Node string `arg:"" help:"The node: its ID, the beginning of it, or one of its addresses."`
+}
+
+type clusterDrainCmd struct{ nodeTarget }
+
+func (c *clusterDrainCmd) Run() error {
+	return c.call(http.MethodPost, cluster.NodePath(c.Node, "/drain"), nil, nil)
+}
+
+type clusterUndrainCmd struct{ nodeTarget }
+
+func (c *clusterUndrainCmd) Run() error {
+	return c.call(http.MethodPost, cluster.NodePath(c.Node, "/undrain"), nil, nil)
+}
+
+type clusterRemoveCmd struct{ nodeTarget }
+
+func (c *clusterRemoveCmd) Run() error {
+	return c.call(http.MethodDelete, cluster.NodePath(c.Node, ""), nil, nil)
+}
+
+type clusterReplicasCmd struct {
+	adminTarget
+	Count int `arg:"" help:"Replicas of each shard, where there are enough nodes."`
+}
+
+func (c *clusterReplicasCmd) Run() error {
+	return c.call(http.MethodPut, "/v1/replication-factor", cluster.SetReplicationFactor{Replicas: c.Count}, nil)
+}
+
+type clusterAddShardsCmd struct {
+	adminTarget
+	Count int `arg:"" help:"How many."`
+}
+
+func (c *clusterAddShardsCmd) Run() error {
+	return c.call(http.MethodPost, "/v1/shards", cluster.AddShards{Count: c.Count}, nil)
+}
+
+type clusterRmShardCmd struct {
+	adminTarget
+	Shard uint32 `arg:"" help:"Its number."`
+}
+
+func (c *clusterRmShardCmd) Run() error {
+	return c.call(http.MethodDelete, fmt.Sprintf("/v1/shards/%d", c.Shard), nil, nil)
+}
+
+type clusterRebalanceCmd struct{ adminTarget }
+
+func (c *clusterRebalanceCmd) Run() error {
+	return c.call(http.MethodPost, "/v1/rebalance", nil, nil)
+}
+
+type clusterMoveCmd struct {
+	adminTarget
+	Shard uint32 `arg:"" help:"The shard's number."`
+	From  string `arg:"" help:"The node that has the replica."`
+	To    string `arg:"" help:"The node that is to have it."`
+	Watch bool   `help:"Wait until the move has ended, telling its steps."`
+}
+
+func (c *clusterMoveCmd) Run() error {
+	var done cluster.Accepted
+	if err := c.call(http.MethodPost, "/v1/moves", cluster.StartMove{Shard: c.Shard, From: c.From, To: c.To}, &done); err != nil {
+		return err
+	}
+	fmt.Println("move", done.ID)
+	if !c.Watch {
+		return nil
+	}
+	return c.watch(func(r *cluster.Report) string {
+		for _, m := range r.Moves {
+			if m.ID == done.ID {
+				return m.Step
+			}
+		}
+		return ""
+	})
+}
+
+type clusterMigrateCmd struct {
+	adminTarget
+	From  uint32 `arg:"" help:"The shard that has the slots."`
+	To    uint32 `arg:"" help:"The shard that is to have them."`
+	Slots string `arg:"" help:"Slots, as 0-99,200."`
+	Watch bool   `help:"Wait until the migration has ended, telling its steps."`
+}
+
+func (c *clusterMigrateCmd) Run() error {
+	slots, err := parseRanges(c.Slots)
+	if err != nil {
+		return err
+	}
+	var done cluster.Accepted
+	if err := c.call(http.MethodPost, "/v1/migrations", cluster.StartMigration{From: c.From, To: c.To, Slots: slots}, &done); err != nil {
+		return err
+	}
+	fmt.Println("migration", done.ID)
+	if !c.Watch {
+		return nil
+	}
+	return c.watch(func(r *cluster.Report) string {
+		for _, m := range r.Migrations {
+			if m.ID == done.ID {
+				return string(m.State)
+			}
+		}
+		return ""
+	})
+}
+
+// watch tells the steps of something until there is none. It goes on while the node does not answer.
+func (t adminTarget) watch(step func(*cluster.Report) string) error {
+	for last := ""; ; time.Sleep(200 * time.Millisecond) {
+		var r cluster.Report
+		if err := t.call(http.MethodGet, "/v1/status", nil, &r); err != nil {
+			fmt.Fprintln(os.Stderr, "larder:", err)
+			continue
+		}
+		now := step(&r)
+		if now == "" {
+			return nil
+		}
+		if now != last {
+			fmt.Println(now)
+		}
+		last = now
+	}
+}
+
+// taskTarget is a move or a migration.
+type taskTarget struct {
+	adminTarget
+	Move      uint64 `help:"A move's number." xor:"task"`
+	Migration uint64 `help:"A migration's number." xor:"task"`
+}
+
+func (t taskTarget) path(rest string) (string, error) {
+	switch {
+	case t.Move != 0:
+		return fmt.Sprintf("/v1/moves/%d%s", t.Move, rest), nil
+	case t.Migration != 0:
+		return fmt.Sprintf("/v1/migrations/%d%s", t.Migration, rest), nil
+	}
+	return "", errors.New("say --move NUMBER or --migration NUMBER")
+}
+
+func (t taskTarget) do(method, rest string) error {
+	path, err := t.path(rest)
+	if err != nil {
+		return err
+	}
+	return t.call(method, path, nil, nil)
+}
+
+type clusterPauseCmd struct{ taskTarget }
+
+func (c *clusterPauseCmd) Run() error { return c.do(http.MethodPost, "/pause") }
+
+type clusterResumeCmd struct{ taskTarget }
+
+func (c *clusterResumeCmd) Run() error { return c.do(http.MethodPost, "/resume") }
+
+type clusterCancelCmd struct{ taskTarget }
+
+func (c *clusterCancelCmd) Run() error { return c.do(http.MethodDelete, "") }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/larder-db/larder/cluster"
+)
+
+func TestSlotRanges(t *testing.T) {
+	want := []cluster.Range{{From: 0, To: 99}, {From: 200, To: 200}, {From: 300, To: 16383}}
+	got, err := parseRanges("0-99,200,300-16383")
+	if err != nil || !reflect.DeepEqual(got, want) || ranges(got) != "0-99,200,300-16383" {
+		t.Errorf("%v %v", err, got)
+	}
+	for _, bad := range []string{"", "-", "1-", "-1", "5-3", "16384", "1,,2", "x"} {
+		if got, err := parseRanges(bad); err == nil {
+			t.Errorf("%q: %v", bad, got)
+		}
+	}
+}
+
+func TestAdminAddress(t *testing.T) {
+	for want, target := range map[string]adminTarget{
+		"h:7379":     {Addr: "h:6379"},
+		"[::1]:7379": {Addr: "[::1]:6379"},
+		"x:1":        {Addr: "h:6379", Admin: "x:1"},
+		"":           {Addr: "h:65000"},
+	} {
+		c, err := target.client()
+		if want == "" && err == nil || want != "" && (err != nil || c.Address != want) {
+			t.Errorf("%+v: %v, %+v", target, err, c)
+		}
+	}
+}
+
+func TestReportIsReadable(t *testing.T) {
+	var out strings.Builder
+	err := printReport(&out, &cluster.Report{
+		ClusterID: "cc", Epoch: 3, ReplicationFactor: 3,
+		Nodes: []cluster.NodeReport{{Node: cluster.Node{ID: "aaaaaaaaaaaa", Client: "h:1", State: cluster.NodeUp}, Answers: true, Replicas: 1, Leads: 1}},
+		Groups: []cluster.GroupReport{
+			{Group: 0, Term: 2, Replicas: []cluster.ReplicaReport{{Node: "aaaaaaaaaaaa", Role: "leader", Wanted: true}}},
+			{Group: 1, Slots: []cluster.Range{{From: 0, To: 9}}, Replicas: []cluster.ReplicaReport{{Node: "bbbbbbbbbbbb", Role: "voter", Lag: 7}}},
+		},
+		Moves:      []cluster.MoveReport{{Move: cluster.Move{ID: 5, Shard: 1, To: "bbbbbbbbbbbb"}, Step: "adds the new replica"}},
+		Migrations: []cluster.Migration{{ID: 6, From: 1, To: 2, State: cluster.MigrationCopying, Paused: true}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"changing", "aaaaaaaa  h:1", "meta ", "aaaaaaaa*", "bbbbbbbb+ (leaves) (7 behind)", "adds the new replica", "copying, paused"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestWaitSaysWhatLacks(t *testing.T) {
+	r := cluster.Report{Groups: []cluster.GroupReport{{Leader: "a", Voters: 3}, {Group: 1, Leader: "a", Voters: 1}}}
+	for want, c := range map[string]clusterWaitCmd{
+		"group 1 has 1 voters":  {Voters: 3},
+		"":                      {Voters: 1},
+		"changes are under way": {Voters: 1, Settled: true},
+	} {
+		if got := c.lacks(&r); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+	r.Groups[0].Leader = ""
+	if got := (&clusterWaitCmd{}).lacks(&r); got != "group 0 has no leader" {
+		t.Error(got)
+	}
+}

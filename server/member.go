@@ -44,6 +44,8 @@ type member struct {
 	founding sync.Map // shards that this node has founded and the document does not say so yet, by number
 	stop     context.CancelFunc
 	running  sync.WaitGroup
+
+	following sync.WaitGroup // follow, which opens and closes shards
 }
 
 // loops of this node that are none of the server's event loops, in the origin of entries.
@@ -351,7 +353,7 @@ func (m *member) start(known bool) (err error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
-	m.running.Go(func() { m.follow(ctx) })
+	m.following.Go(func() { m.follow(ctx) })
 	if known {
 		m.running.Go(func() { m.announce(ctx) })
 	}
@@ -439,6 +441,7 @@ func (m *member) close() {
 			_ = api.Close() // it only ends connections
 		}
 	}
+	m.following.Wait()
 	m.running.Wait()
 	if m.client != nil {
 		m.client.Close()

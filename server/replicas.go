@@ -98,7 +98,7 @@ func (m *member) follow(ctx context.Context) {
 	meta := m.meta.Load()
 	look := time.NewTicker(replicaLook)
 	defer look.Stop()
-	for {
+	for ctx.Err() == nil {
 		changed := meta.Changed()
 		if v := meta.View(); v != nil {
 			if err := m.openAll(v); err != nil {

@@ -34,8 +34,6 @@ const stripe = 500
 
 // split has shards share the slots in stripes.
 func (ts *testServer) split(list ...*shard) {
-	ts.node.member.stop() // nobody else is to say what is where
-	ts.node.member.running.Wait()
 	r := &routing{owners: make([]owner, 1), self: "here:1", view: ts.node.member.view(), list: ts.node.shards.Load()}
 	for _, sh := range list {
 		r.owners = append(r.owners, owner{shard: sh.id, local: sh})

@@ -13,6 +13,8 @@ import (
 // openAnother opens a shard of the node's own beside its first.
 func (ts *testServer) openAnother(id uint32) *shard {
 	ts.t.Helper()
+	ts.node.member.stop() // nobody else is to open and close shards
+	ts.node.member.following.Wait()
 	const address = raft.ServerAddress("here:1")
 	self := raft.ServerID(ts.node.member.id.Node)
 	sh, err := ts.node.openShard(shardOptions{

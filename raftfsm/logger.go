@@ -3,12 +3,16 @@ package raftfsm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/raftfsm/repeat"
 )
 
 // raftLogger passes Raft's messages on to slog. What Raft calls information is of use to its developers more than to an
@@ -17,12 +21,17 @@ type raftLogger struct {
 	to    *slog.Logger
 	named string
 	args  []any
+	said  *repeat.Filter // nil: everything is passed on
 }
 
 var _ hclog.Logger = (*raftLogger)(nil)
 
-func newRaftLogger(to *slog.Logger) *raftLogger {
-	return &raftLogger{to: to.With("component", "raft"), named: "raft"}
+func newRaftLogger(to *slog.Logger, clock func() time.Time) *raftLogger {
+	r := &raftLogger{to: to.With("component", "raft"), named: "raft"}
+	if clock != nil {
+		r.said = repeat.New(clock)
+	}
+	return r
 }
 
 func level(l hclog.Level) slog.Level {
@@ -48,8 +57,34 @@ func (r *raftLogger) emit(l hclog.Level, msg string, args []any) {
 		if err, ok := a.(error); ok && errors.Is(err, raft.ErrNothingNewToSnapshot) {
 			l = hclog.Debug // a checkpoint that had nothing to do is no failure
 		}
+		if err, ok := a.(error); ok && isYetToOpen(err) {
+			l = hclog.Debug // a new replica is about to
+		}
+	}
+	if !r.enabled(l) {
+		return
+	}
+	if l >= hclog.Warn && r.said != nil {
+		again, kept := r.said.Again(fmt.Sprint(msg, whom(args)))
+		if again {
+			return
+		}
+		if kept > 0 {
+			args = append(args[:len(args):len(args)], "times", kept+1)
+		}
 	}
 	r.to.Log(context.Background(), level(l), msg, args...)
+}
+
+// whom is the replica that a message is about.
+func whom(args []any) any {
+	for i := 0; i+1 < len(args); i += 2 {
+		switch args[i] {
+		case "peer", "target", "server-id", "id":
+			return args[i+1]
+		}
+	}
+	return nil
 }
 
 // The methods of hclog.Logger.
@@ -71,13 +106,13 @@ func (r *raftLogger) SetLevel(hclog.Level)                       {}
 
 func (r *raftLogger) With(args ...any) hclog.Logger {
 	all := append(append([]any(nil), r.args...), args...)
-	return &raftLogger{to: r.to.With(args...), named: r.named, args: all}
+	return &raftLogger{to: r.to.With(args...), named: r.named, args: all, said: r.said}
 }
 
 func (r *raftLogger) Named(name string) hclog.Logger { return r.ResetNamed(r.named + "." + name) }
 
 func (r *raftLogger) ResetNamed(name string) hclog.Logger {
-	return &raftLogger{to: r.to, named: name, args: r.args}
+	return &raftLogger{to: r.to, named: name, args: r.args, said: r.said}
 }
 
 func (r *raftLogger) GetLevel() hclog.Level {

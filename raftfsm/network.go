@@ -27,6 +27,9 @@ type NetworkOptions struct {
 	Logger  *slog.Logger
 }
 
+// isYetToOpen says that a peer is there, and its replica is not.
+func isYetToOpen(err error) bool { return errors.Is(err, peer.ErrUnknownService) }
+
 // Network carries a group's messages over an Endpoint: the stock transport on connections that are a peer's. There is one
 // for each group; the endpoint beneath is shared.
 type Network struct {
@@ -56,7 +59,7 @@ func NewNetwork(o NetworkOptions) *Network {
 		Stream:  s,
 		MaxPool: pooledConns,
 		Timeout: o.Timeout,
-		Logger:  newRaftLogger(o.Logger.With("shard", o.Group)),
+		Logger:  newRaftLogger(o.Logger.With("shard", o.Group), nil),
 	}
 	if o.Resolve != nil {
 		config.ServerAddressProvider = resolver(o.Resolve)

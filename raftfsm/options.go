@@ -42,6 +42,8 @@ type Options struct {
 	// Bootstrap is the first configuration of a new group; nil if the group exists and this replica joins it. It is
 	// ignored once there is a log or a checkpoint.
 	Bootstrap []raft.Server
+	// TakeOver makes this replica the group's only voter, whoever else there was (recover.go).
+	TakeOver bool
 
 	Engine    Engine
 	Log       Log
@@ -186,6 +188,6 @@ func (o *Options) raftConfig() *raft.Config {
 	c.SnapshotThreshold = outOfReach
 	c.NoSnapshotRestoreOnStart = true
 	c.NoLegacyTelemetry = true
-	c.Logger = newRaftLogger(o.Logger)
+	c.Logger = newRaftLogger(o.Logger.With("shard", o.Group), o.Clock)
 	return c
 }

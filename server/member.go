@@ -96,6 +96,8 @@ func (m *member) identify(v *config.Values) (known bool, err error) {
 	}
 	joins := v.Cluster.Join != ""
 	switch {
+	case m.id.Recovering:
+		return known, errors.New("a recovery of this node was begun and has not ended: run larder cluster recover again")
 	case known && m.id.Cluster == "" && !joins:
 		return known, errors.New("this folder was about to join a cluster: give cluster-join again, or remove it")
 	case known:

@@ -83,11 +83,16 @@ func logPolicy(f config.Fsync) aof.SyncPolicy {
 	return aof.Always
 }
 
-// openNode opens everything and waits until the shard can be read and written.
-func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal func(error)) (_ *node, err error) {
+func newNode(c *config.Config, log *slog.Logger, fatal func(error)) *node {
 	n := &node{config: c, log: log, fatal: fatal, threads: eventLoops(c.Load()), clustered: c.Load().Cluster.Enabled, drawn: rand.Uint64(), wantLook: make(chan struct{}, 1), wantRoom: make(chan struct{}, 1)}
 	n.shards.Store(&[]*shard{})
 	n.setRouting(soleRouting(nil))
+	return n
+}
+
+// openNode opens everything and waits until the shard can be read and written.
+func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal func(error)) (_ *node, err error) {
+	n := newNode(c, log, fatal)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close(ctx, false))

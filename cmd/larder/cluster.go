@@ -33,6 +33,7 @@ type clusterCmd struct {
 	Pause        clusterPauseCmd     `cmd:"" help:"Have a move or a migration rest."`
 	Resume       clusterResumeCmd    `cmd:"" help:"Have a move or a migration go on."`
 	Cancel       clusterCancelCmd    `cmd:"" help:"Take a move or a migration back."`
+	Recover      clusterRecoverCmd   `cmd:"" help:"Begin a new cluster out of one node after a majority is lost for good. Loses writes."`
 }
 
 // adminTarget is the node whose admin API is called.
@@ -128,7 +129,11 @@ func printReport(w io.Writer, r *cluster.Report) error {
 		if g.Group == cluster.MetaGroup {
 			name, slots = "meta", "-"
 		}
-		p("%s\t%s\t%d\t%s\n", name, slots, g.Term, replicas(g.Replicas))
+		term := strconv.FormatUint(g.Term, 10)
+		if g.Leader == "" {
+			term = "NO LEADER"
+		}
+		p("%s\t%s\t%s\t%s\n", name, slots, term, replicas(g.Replicas))
 	}
 	if len(r.Moves) > 0 {
 		p("\nMOVE\tSHARD\tFROM\tTO\tSTEP\tENTRIES BEHIND\n")
@@ -201,6 +206,9 @@ func replicas(list []cluster.ReplicaReport) string {
 		text := short(r.Node) + marks[r.Role]
 		if !r.Wanted {
 			text += " (leaves)"
+		}
+		if !r.Answers {
+			text += " (silent)"
 		}
 		if r.Lag > 0 {
 			text += fmt.Sprintf(" (%d behind)", r.Lag)

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/larder-db/larder/raftfsm/repeat"
 )
 
 // Endpoint is a node's end of all its connections with other nodes. Its methods may be called by any goroutine.
@@ -19,6 +21,7 @@ type Endpoint struct {
 	opts       Options
 	listeners  []net.Listener
 	handshakes chan struct{} // a place for each one under way
+	refused    *repeat.Filter
 	goroutines sync.WaitGroup
 	// versions are those that are offered; tests offer others.
 	lowest, highest uint16
@@ -40,6 +43,7 @@ func Listen(o Options) (*Endpoint, error) {
 	e := &Endpoint{
 		opts:       o,
 		handshakes: make(chan struct{}, o.MaxHandshakes),
+		refused:    repeat.New(o.Clock),
 		lowest:     lowestVersion,
 		highest:    highestVersion,
 	}
@@ -201,8 +205,15 @@ func (e *Endpoint) receive(raw net.Conn) {
 	c, service, err := e.acceptHandshake(raw)
 	if err != nil {
 		level := slog.LevelWarn
-		if errors.Is(err, io.EOF) || errors.Is(err, errMalformed) {
-			level = slog.LevelDebug // whoever looks at every port
+		switch host, _, _ := net.SplitHostPort(raw.RemoteAddr().String()); {
+		case errors.Is(err, io.EOF) || errors.Is(err, errMalformed): // whoever looks at every port
+			level = slog.LevelDebug
+		case errors.Is(err, ErrUnknownService): // which is about to be there
+			level = slog.LevelDebug
+		default:
+			if again, _ := e.refused.Again(host + err.Error()); again {
+				level = slog.LevelDebug
+			}
 		}
 		if !e.isClosed() {
 			e.opts.Logger.Log(context.Background(), level, "a peer was refused", "addr", raw.RemoteAddr(), "error", err)

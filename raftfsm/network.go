@@ -24,11 +24,15 @@ type NetworkOptions struct {
 	Resolve func(raft.ServerID) raft.ServerAddress
 	// Timeout bounds connecting, and the wait for an answer: a follower has to have stored what it was sent by then.
 	Timeout time.Duration
-	Logger  *slog.Logger
+	// Clock keeps the log from repeating itself; nil: it does.
+	Clock  func() time.Time
+	Logger *slog.Logger
 }
 
 // isYetToOpen says that a peer is there, and its replica is not.
-func isYetToOpen(err error) bool { return errors.Is(err, peer.ErrUnknownService) }
+func isYetToOpen(err error) bool {
+	return errors.Is(err, peer.ErrUnknownService) || errors.Is(err, peer.ErrNotMember)
+}
 
 // Network carries a group's messages over an Endpoint: the stock transport on connections that are a peer's. There is one
 // for each group; the endpoint beneath is shared.
@@ -59,7 +63,7 @@ func NewNetwork(o NetworkOptions) *Network {
 		Stream:  s,
 		MaxPool: pooledConns,
 		Timeout: o.Timeout,
-		Logger:  newRaftLogger(o.Logger.With("shard", o.Group), nil),
+		Logger:  newRaftLogger(o.Logger.With("shard", o.Group), o.Clock),
 	}
 	if o.Resolve != nil {
 		config.ServerAddressProvider = resolver(o.Resolve)

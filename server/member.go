@@ -303,7 +303,7 @@ func (m *member) connect(o *shardOptions) {
 		return
 	}
 	o.transport = raftfsm.NewNetwork(raftfsm.NetworkOptions{
-		Endpoint: m.endpoint, Group: o.id, Address: address, Resolve: m.resolve, Logger: m.node.log,
+		Endpoint: m.endpoint, Group: o.id, Address: address, Resolve: m.resolve, Clock: time.Now, Logger: m.node.log,
 	})
 	o.snapshots = raftfsm.DialSnapshots(m.endpoint, o.id, m.resolve)
 	o.incoming = m.endpoint.Serve(peer.Service{Kind: peer.Snapshot, Group: o.id})
@@ -344,8 +344,8 @@ func (m *member) start(known bool) (err error) {
 	meta := m.meta.Load()
 	m.agent, err = cluster.StartAgent(cluster.AgentOptions{
 		Self: cluster.NodeID(m.id.Node), Meta: meta, Client: m.client, Replicas: m.replicas,
-		Planner: cluster.Planner{ReplaceAfter: m.node.config.Load().Cluster.ReplaceAfter},
-		Clock:   time.Now, Logger: m.node.log,
+		ReplaceAfter: func() time.Duration { return m.node.config.Load().Cluster.ReplaceAfter },
+		Clock:        time.Now, Logger: m.node.log,
 	})
 	if err != nil {
 		return err
@@ -356,6 +356,9 @@ func (m *member) start(known bool) (err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	m.following.Go(func() { m.follow(ctx) })
+	if m.endpoint != nil {
+		m.running.Go(func() { m.askStanding(ctx) })
+	}
 	if known {
 		m.running.Go(func() { m.announce(ctx) })
 	}
@@ -415,6 +418,10 @@ func (m *member) announce(ctx context.Context) {
 				}
 			}
 			_, err := meta.Do(shortly(ctx, 10*time.Second), cluster.Join{ClusterID: m.id.Cluster, Node: self})
+			if errors.Is(err, cluster.ErrRemoved) {
+				m.node.fatal(err)
+				return
+			}
 			if errors.Is(err, cluster.ErrRefused) {
 				m.node.log.Error("the cluster does not take this node's addresses or release", "error", err)
 				return

@@ -21,6 +21,7 @@ import (
 type clusterCmd struct {
 	Status       clusterStatusCmd    `cmd:"" help:"Show nodes, shards, moves and migrations."`
 	Wait         clusterWaitCmd      `cmd:"" help:"Wait until the cluster is as it should be."`
+	Add          clusterAddCmd       `cmd:"" help:"Tell how a node joins, or wait until one has."`
 	Drain        clusterDrainCmd     `cmd:"" help:"Move a node's replicas to others."`
 	Undrain      clusterUndrainCmd   `cmd:"" help:"Take a drained node into use again."`
 	Remove       clusterRemoveCmd    `cmd:"" help:"Remove a node that has been drained."`

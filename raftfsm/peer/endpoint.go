@@ -208,7 +208,7 @@ func (e *Endpoint) receive(raw net.Conn) {
 		switch host, _, _ := net.SplitHostPort(raw.RemoteAddr().String()); {
 		case errors.Is(err, io.EOF) || errors.Is(err, errMalformed): // whoever looks at every port
 			level = slog.LevelDebug
-		case errors.Is(err, ErrUnknownService): // which is about to be there
+		case errors.Is(err, ErrUnknownService) || errors.Is(err, ErrNotMember): // which is about to be there
 			level = slog.LevelDebug
 		default:
 			if again, _ := e.refused.Again(host + err.Error()); again {

@@ -54,6 +54,10 @@ const metaLoop = 1<<32 - 2
 // joinPause is how long a node waits before it asks again to be taken in.
 const joinPause = 500 * time.Millisecond
 
+// documentPatience is how long a member that starts waits for the document before it takes clients, whom it could tell
+// nothing. It is longer than an election takes.
+const documentPatience = 3 * time.Second
+
 // maxStrangers is after how many vain proofs of the secret it gives up.
 const maxStrangers = 5
 
@@ -263,8 +267,11 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 		return err
 	}
 	m.meta.Store(meta)
-	if !sh.group.IsSoleVoter() {
-		return nil // the others say what this node has missed
+	if !sh.group.IsSoleVoter() { // the others say what this node has missed
+		if m.joined == nil {
+			_, _ = meta.Wait(shortly(ctx, documentPatience), func(*cluster.View) bool { return true }) // it serves without, too
+		}
+		return nil
 	}
 	if err := sh.group.WaitReady(ctx); err != nil {
 		return err

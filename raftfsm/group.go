@@ -36,6 +36,7 @@ type Group struct {
 	context    context.Context // ends with closing
 	cancel     context.CancelFunc
 	receiving  receiving
+	reach      reach
 	swap       sync.Mutex     // held while the running instance is replaced, and by Close
 	visitors   sync.WaitGroup // those who serve snapshots
 	closeOnce  sync.Once

@@ -226,6 +226,7 @@ func (n *node) close(ctx context.Context, save bool) (err error) {
 	}
 	if n.member != nil {
 		n.member.close()
+		n.handOver()
 	}
 	for _, sh := range n.local() {
 		err = errors.Join(err, n.closeShard(ctx, sh))
@@ -249,6 +250,22 @@ func (n *node) close(ctx context.Context, save bool) (err error) {
 		err = errors.Join(err, n.lock.Close())
 	}
 	return err
+}
+
+// handOver has other nodes lead what this one leads, which is about to stop: they need not find out by its silence. That its
+// agent and control API are closed keeps them from handing it back.
+func (n *node) handOver() {
+	var under sync.WaitGroup
+	for _, sh := range n.all() {
+		if sh.group.CanRead() && len(sh.group.Followers()) > 0 {
+			under.Go(func() {
+				if err := sh.group.TransferToFurthest(); err != nil {
+					n.log.Warn("nobody else leads the shard yet", "shard", sh.id, "error", err)
+				}
+			})
+		}
+	}
+	under.Wait()
 }
 
 // reload drops the fronts and rebuilds them from store and log; see shard.reload.

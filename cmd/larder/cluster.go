@@ -222,7 +222,7 @@ func replicas(list []cluster.ReplicaReport) string {
 type clusterWaitCmd struct {
 	adminTarget
 	Voters  int           `help:"How many voters each group has to have, at least." default:"1"`
-	Settled bool          `help:"Nothing may be under way, either."`
+	Settled bool          `help:"Nothing may be under way either, and every voter has to have caught up."`
 	Timeout time.Duration `help:"How long to wait." default:"30s"`
 }
 
@@ -250,6 +250,25 @@ func (c *clusterWaitCmd) Run() error {
 	}
 }
 
+// maxBehind is how many entries a voter may be behind that counts as one that has caught up.
+const maxBehind = 1000
+
+// behind says which voter could not take the place of another that is lost now; empty: none.
+func behind(r *cluster.Report) string {
+	for _, g := range r.Groups {
+		for _, v := range g.Replicas {
+			switch {
+			case v.Role != "leader" && v.Role != "voter":
+			case !v.Answers:
+				return fmt.Sprintf("node %s, which votes in group %d, does not answer", short(v.Node), g.Group)
+			case v.Lag > maxBehind:
+				return fmt.Sprintf("node %s is %d entries behind in group %d", short(v.Node), v.Lag, g.Group)
+			}
+		}
+	}
+	return ""
+}
+
 // lacks says what is not yet as it should be; empty: all is.
 func (c *clusterWaitCmd) lacks(r *cluster.Report) string {
 	for _, g := range r.Groups {
@@ -260,8 +279,11 @@ func (c *clusterWaitCmd) lacks(r *cluster.Report) string {
 			return fmt.Sprintf("group %d has %d voters", g.Group, g.Voters)
 		}
 	}
-	if c.Settled && !r.Settled {
+	if !c.Settled {
+		return ""
+	}
+	if !r.Settled {
 		return "changes are under way"
 	}
-	return ""
+	return behind(r)
 }

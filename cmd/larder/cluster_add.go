@@ -60,7 +60,7 @@ func waitsFor(r *cluster.Report, address string) string {
 		case !r.Settled:
 			return "changes are under way"
 		default:
-			return ""
+			return behind(r)
 		}
 	}
 	return "no member has the address " + address + ": start the node with --cluster-join, and see its log"

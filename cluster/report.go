@@ -147,6 +147,9 @@ func (d *Document) reportGroup(group uint32, said map[NodeID]*NodeStatus) GroupR
 		}
 		r.Settled = r.Settled && v.Settled()
 	}
+	if s := d.Shard(group); s != nil && !s.Born {
+		r.Settled = false
+	}
 	wanted := slices.Concat(v.Voters, v.Learners)
 	all := slices.Clone(wanted)
 	for id, votes := range v.Members {

@@ -31,7 +31,7 @@ func run(m *testing.M) int {
 }
 
 // manyNodes says that this version of Larder has clusters of several nodes.
-const manyNodes = false
+const manyNodes = true
 
 // threeNodes skips the test where there are no clusters.
 func threeNodes(t *testing.T) {

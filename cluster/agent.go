@@ -409,15 +409,20 @@ func (a *Agent) ready(v *View, group uint32, r Replica, g *GroupView) map[NodeID
 // report notes in the document who leads a shard and which moves have come to their end. It returns the document that
 // holds then, or nil if it is not at hand.
 func (a *Agent) report(v *View, group uint32, r Replica) *View {
-	if v == nil || group == MetaGroup {
+	ctx, cancel := context.WithTimeout(a.ctx, 5*a.opts.Call)
+	defer cancel()
+	if group == MetaGroup {
+		v, err := a.opts.Meta.Latest(ctx)
+		a.tell("read the document", err)
 		return v
 	}
-	s := v.Shard(group)
+	var s *Shard
+	if v != nil {
+		s = v.Shard(group)
+	}
 	if s == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(a.ctx, 5*a.opts.Call)
-	defer cancel()
 	var err error
 	if term := r.Stats().Term; s.Term < term && r.CanRead() {
 		if v, err = a.opts.Meta.Do(ctx, SetLeader{group, a.opts.Self, term}); err != nil {

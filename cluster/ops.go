@@ -28,6 +28,7 @@ func refuse(format string, args ...any) error { return refusal{fmt.Sprintf(forma
 
 // ops makes an empty Op by its name.
 var ops = map[string]func() Op{
+	"look":                   func() Op { return &Look{} },
 	"join":                   func() Op { return &Join{} },
 	"drain":                  func() Op { return &Drain{} },
 	"undrain":                func() Op { return &Undrain{} },
@@ -53,6 +54,12 @@ var ops = map[string]func() Op{
 	"flip-migration":         func() Op { return &FlipMigration{} },
 	"end-migration":          func() Op { return &EndMigration{} },
 }
+
+// Look changes nothing. Whoever has it applied learns what had been decided by then; see Meta.Latest.
+type Look struct{}
+
+// Apply implements Op.
+func (Look) Apply(d Document) (Document, error) { return d, nil }
 
 // opNames finds the name of an Op's type, be it a pointer or not.
 var opNames = func() map[reflect.Type]string {

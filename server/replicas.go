@@ -20,21 +20,24 @@ import (
 // replicaLook is how often the node looks whether what it has to give up has been let go.
 const replicaLook = time.Second
 
-// settleFirst opens what this node knows that it has. A node that is alone waits until its shards serve, since nobody
-// else can; others learn in the background who leads what.
+// settleFirst opens what this node knows that it has. A shard whose only voter it is, is waited for, since nobody else can
+// serve it; who leads the others is learned in the background. The document does not say which those are: at a start it may
+// be as old as the shard.
 func (m *member) settleFirst(ctx context.Context) error {
 	v := m.view()
 	defer func() { m.node.reroute(m.view(), cluster.NodeID(m.id.Node)) }()
-	if v == nil {
-		return m.openLeft(nil) // a member that has not learned the document yet
-	}
-	if err := m.openAll(ctx, v); err != nil {
+	if v == nil { // a member that has not learned the document yet
+		if err := m.openLeft(nil); err != nil {
+			return err
+		}
+	} else if err := m.openAll(ctx, v); err != nil {
 		return err
 	}
-	if len(v.Document.Nodes) > 1 {
-		return nil
-	}
 	for _, sh := range m.node.local() {
+		if !sh.group.IsSoleVoter() {
+			sh.engine.Store().AllowCompactions()
+			continue
+		}
 		if err := sh.waitReady(ctx); err != nil {
 			return err
 		}
@@ -91,10 +94,9 @@ func (m *member) openLeft(v *cluster.View) error {
 
 // openReplica opens a shard. The founder of one that is not born yet begins its group; v may be nil.
 func (m *member) openReplica(v *cluster.View, id uint32) error {
-	o := shardOptions{id: id, self: raft.ServerID(m.id.Node), seed: m.seed, nodes: 1}
+	o := shardOptions{id: id, self: raft.ServerID(m.id.Node), seed: m.seed}
 	m.connect(&o)
 	if v != nil {
-		o.nodes = len(v.Document.Nodes)
 		o.shards = len(v.Document.Shards)
 		if m.founds(v.Shard(id)) {
 			o.bootstrap = []raft.Server{{ID: o.self, Address: raft.ServerAddress(m.self().Peer)}}
@@ -106,7 +108,7 @@ func (m *member) openReplica(v *cluster.View, id uint32) error {
 		o.disconnect()
 		return fmt.Errorf("shard %d cannot be opened: %w", id, err)
 	}
-	if o.nodes > 1 {
+	if m.agent != nil { // at a start, settleFirst sees to it
 		sh.engine.Store().AllowCompactions()
 	}
 	return nil

@@ -220,7 +220,7 @@ func (e *Endpoint) tellRefused(addr net.Addr, err error) {
 	switch host, _, _ := net.SplitHostPort(addr.String()); {
 	case errors.Is(err, io.EOF) || errors.Is(err, errMalformed) || isReset(err): // whoever looks at every port, or has ended
 		level = slog.LevelDebug
-	case errors.Is(err, ErrUnknownService): // a replica that is about to be opened, or was closed
+	case errors.Is(err, ErrUnknownService) || e.opts.ClusterID() == "": // a replica that is about to be opened, or was closed
 		level = slog.LevelDebug
 	case !e.quiet.May(host + reason(err)):
 		return

@@ -24,14 +24,7 @@ type NetworkOptions struct {
 	Resolve func(raft.ServerID) raft.ServerAddress
 	// Timeout bounds connecting, and the wait for an answer: a follower has to have stored what it was sent by then.
 	Timeout time.Duration
-	// Clock keeps the log from repeating itself; nil: it does.
-	Clock  func() time.Time
-	Logger *slog.Logger
-}
-
-// isYetToOpen says that a peer is there, and its replica is not.
-func isYetToOpen(err error) bool {
-	return errors.Is(err, peer.ErrUnknownService) || errors.Is(err, peer.ErrNotMember)
+	Logger  *slog.Logger
 }
 
 // Network carries a group's messages over an Endpoint: the stock transport on connections that are a peer's. There is one
@@ -63,7 +56,7 @@ func NewNetwork(o NetworkOptions) *Network {
 		Stream:  s,
 		MaxPool: pooledConns,
 		Timeout: o.Timeout,
-		Logger:  newRaftLogger(o.Logger.With("shard", o.Group), o.Clock),
+		Logger:  newRaftLogger(o.Logger.With("shard", o.Group)),
 	}
 	if o.Resolve != nil {
 		config.ServerAddressProvider = resolver(o.Resolve)

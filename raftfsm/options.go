@@ -188,6 +188,6 @@ func (o *Options) raftConfig() *raft.Config {
 	c.SnapshotThreshold = outOfReach
 	c.NoSnapshotRestoreOnStart = true
 	c.NoLegacyTelemetry = true
-	c.Logger = newRaftLogger(o.Logger.With("shard", o.Group), o.Clock)
+	c.Logger = newRaftLogger(o.Logger.With("shard", o.Group))
 	return c
 }

@@ -224,7 +224,7 @@ func (r *recovery) run(ctx context.Context) error {
 	open := func(id uint32, folder string) (*shard, error) {
 		sh, err := n.openShard(shardOptions{
 			id: id, folder: folder, system: id == cluster.MetaGroup, self: raft.ServerID(r.id.Node), takeOver: true,
-			transport: raftfsm.NewLoopback(address), seed: m.seed, nodes: 1, shards: len(r.before.Shards),
+			transport: raftfsm.NewLoopback(address), seed: m.seed, shards: len(r.before.Shards),
 		})
 		if err != nil {
 			return nil, err

@@ -8,7 +8,6 @@ import (
 
 	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/raftfsm/peer"
-	"github.com/larder-db/larder/raftfsm/repeat"
 )
 
 // standingLook is how often a node that hears of no leader asks whether it still is a member.
@@ -21,7 +20,7 @@ const standingLook = 2 * time.Second
 func (m *member) askStanding(ctx context.Context) {
 	look := time.NewTicker(standingLook)
 	defer look.Stop()
-	strangers := repeat.New(time.Now)
+	var strangers peer.Quiet
 	for {
 		select {
 		case <-ctx.Done():
@@ -43,8 +42,7 @@ func (m *member) askStanding(ctx context.Context) {
 				m.node.fatal(errors.Unwrap(err)) // what the member says
 				return
 			}
-			again, _ := strangers.Again(address)
-			if !again && (errors.Is(err, peer.ErrOtherCluster) || errors.Is(err, cluster.ErrRefused)) {
+			if (errors.Is(err, peer.ErrOtherCluster) || errors.Is(err, cluster.ErrRefused)) && strangers.May(address) {
 				m.node.log.Error("a node that was a member does not count this one as one; if the cluster was recovered from the loss of its majority there, "+
 					"what this node holds is not part of it: empty its data folder, and have it join anew", "addr", address, "error", err)
 			}

@@ -26,6 +26,7 @@ func (g *Group) reap() {
 
 func (g *Group) reapOnce() {
 	g.gate.openIfStuck()
+	g.proof.nudge()
 	g.proof.expire(g.opts.Uptime() - g.opts.Timeouts.Proof)
 	for _, r := range g.inFlight.takeRefused() {
 		r.proposal.Done(r.proposal, r.err)

@@ -300,8 +300,8 @@ func (a *Agent) rest(group uint32) {
 // lookAfter takes steps for a group until none is left for now.
 func (a *Agent) lookAfter(group uint32, r Replica) {
 	for a.ctx.Err() == nil && r.CanRead() {
-		v := a.opts.Meta.View()
-		if !a.report(v, group, r) {
+		v := a.report(a.opts.Meta.View(), group, r)
+		if v == nil {
 			return
 		}
 		g := a.groupView(v, group, r)
@@ -406,35 +406,41 @@ func (a *Agent) ready(v *View, group uint32, r Replica, g *GroupView) map[NodeID
 	return ready
 }
 
-// report notes in the document who leads a shard and which moves have come to their end. It says whether the document
-// is at hand.
-func (a *Agent) report(v *View, group uint32, r Replica) bool {
-	if v == nil {
-		return false
-	}
-	s := v.Shard(group)
-	if s == nil {
-		return group == MetaGroup
-	}
+// report notes in the document who leads a shard and which moves have come to their end. It returns the document that
+// holds then, or nil if it is not at hand.
+func (a *Agent) report(v *View, group uint32, r Replica) *View {
 	ctx, cancel := context.WithTimeout(a.ctx, 5*a.opts.Call)
 	defer cancel()
+	if group == MetaGroup {
+		v, err := a.opts.Meta.Latest(ctx)
+		a.tell("read the document", err)
+		return v
+	}
+	var s *Shard
+	if v != nil {
+		s = v.Shard(group)
+	}
+	if s == nil {
+		return nil
+	}
+	var err error
 	if term := r.Stats().Term; s.Term < term && r.CanRead() {
-		if _, err := a.opts.Meta.Do(ctx, SetLeader{group, a.opts.Self, term}); err != nil {
+		if v, err = a.opts.Meta.Do(ctx, SetLeader{group, a.opts.Self, term}); err != nil {
 			a.tell("note the leader", err)
-			return false
+			return nil
 		}
 	}
 	if g := a.groupView(v, group, r); !g.Settled() {
-		return true
+		return v
 	}
 	for _, m := range v.Document.Moves {
 		if m.Shard != group {
 			continue
 		}
-		if _, err := a.opts.Meta.Do(ctx, EndMove{m.ID, m.To}); err != nil {
+		if v, err = a.opts.Meta.Do(ctx, EndMove{m.ID, m.To}); err != nil {
 			a.tell("end a move", err)
-			return false
+			return nil
 		}
 	}
-	return true
+	return v
 }

@@ -280,6 +280,10 @@ func (m *Meta) store(ctx context.Context, version uint64, d *Document) (done boo
 	if err != nil {
 		return false, err
 	}
+	return m.propose(ctx, version, text)
+}
+
+func (m *Meta) propose(ctx context.Context, version uint64, text []byte) (done bool, err error) {
 	var stored storeReply
 	batch := &engine.Batch{Replies: &stored}
 	args := command.MetaArgs(version, text)
@@ -296,6 +300,17 @@ func (m *Meta) store(ctx context.Context, version uint64, d *Document) (done boo
 	case <-ctx.Done():
 		return false, fmt.Errorf("%w: %w", raftfsm.ErrIndeterminate, context.Cause(ctx))
 	}
+}
+
+// barrier returns once everything that had been decided has been applied here, as the leader of the meta group: what it
+// has the log say changes nothing, since no document ever has that version.
+func (m *Meta) barrier(ctx context.Context) error {
+	const never = 1 << 63
+	if !m.Leads() {
+		return raftfsm.ErrNotLeader
+	}
+	_, err := m.propose(ctx, never, nil)
+	return err
 }
 
 // storeReply keeps what LARDER.META answers.
@@ -335,6 +350,10 @@ func (m *Meta) Do(ctx context.Context, o Op) (*View, error) {
 	}
 }
 
+// Latest is the document with all that had been decided when it was called. What View tells may be old, at a start by
+// very much: nothing may be given up, and no group founded, for what it says.
+func (m *Meta) Latest(ctx context.Context) (*View, error) { return m.Do(ctx, Look{}) }
+
 // attempt has an Op applied by who leads now.
 func (m *Meta) attempt(ctx context.Context, o Op) (version uint64, err error) {
 	if m.Leads() {
@@ -362,6 +381,10 @@ func (m *Meta) Apply(ctx context.Context, o Op) (version uint64, err error) {
 		o = m.supersede(ctx, *j)
 	case Join:
 		o = m.supersede(ctx, j)
+	case *Look, Look:
+		if err := m.barrier(ctx); err != nil {
+			return 0, err
+		}
 	}
 	d, err := m.Update(ctx, o.Apply)
 	if err != nil {

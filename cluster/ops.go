@@ -28,6 +28,7 @@ func refuse(format string, args ...any) error { return refusal{fmt.Sprintf(forma
 
 // ops makes an empty Op by its name.
 var ops = map[string]func() Op{
+	"look":                   func() Op { return &Look{} },
 	"join":                   func() Op { return &Join{} },
 	"drain":                  func() Op { return &Drain{} },
 	"undrain":                func() Op { return &Undrain{} },
@@ -53,6 +54,12 @@ var ops = map[string]func() Op{
 	"flip-migration":         func() Op { return &FlipMigration{} },
 	"end-migration":          func() Op { return &EndMigration{} },
 }
+
+// Look changes nothing. Whoever has it applied learns what had been decided by then; see Meta.Latest.
+type Look struct{}
+
+// Apply implements Op.
+func (Look) Apply(d Document) (Document, error) { return d, nil }
 
 // opNames finds the name of an Op's type, be it a pointer or not.
 var opNames = func() map[reflect.Type]string {
@@ -280,7 +287,9 @@ func (o SetBorn) Apply(d Document) (Document, error) {
 	return d, nil
 }
 
-// SetLeader notes who leads a shard. Terms only grow: what is said of an earlier one changes nothing.
+// SetLeader notes who leads a shard. Terms only grow: what is said of an earlier one changes nothing. Whoever has come to
+// lead is who should, from then on, if the leaders are spread no worse by that: to hand the leadership back would disturb
+// clients a second time.
 type SetLeader struct {
 	Shard uint32 `json:"shard"`
 	Node  NodeID `json:"node"`
@@ -301,5 +310,19 @@ func (o SetLeader) Apply(d Document) (Document, error) {
 	d = d.Clone()
 	s = d.Shard(o.Shard)
 	s.Leader, s.Term = o.Node, o.Term
+	at := slices.Index(s.Replicas[:VotersOf(len(s.Replicas))], o.Node)
+	if at > 0 && !s.Pinned && d.moving(s.ID) == nil && d.Node(o.Node).State == NodeUp && d.shouldLead(o.Node) < d.shouldLead(s.Replicas[0]) {
+		s.Replicas[0], s.Replicas[at] = s.Replicas[at], s.Replicas[0]
+	}
 	return d, nil
+}
+
+// shouldLead is how many shards a node should lead.
+func (d *Document) shouldLead(id NodeID) (n int) {
+	for i := range d.Shards {
+		if d.Shards[i].Replicas[0] == id {
+			n++
+		}
+	}
+	return n
 }

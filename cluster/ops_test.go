@@ -223,3 +223,22 @@ func TestCancelMove(t *testing.T) {
 		t.Errorf("canceled back to a node that is gone: %v", err)
 	}
 }
+
+// TestWhoeverComesToLeadGoesOn: a failover is no reason for another one, unless the leaders would be badly spread.
+func TestWhoeverComesToLeadGoesOn(t *testing.T) {
+	for _, c := range []struct {
+		shards int
+		pinned bool
+		goesOn bool
+	}{{1, false, true}, {1, true, false}, {3, false, false}} {
+		d := three(t, c.shards)
+		first, next := d.Shards[0].Replicas[0], d.Shards[0].Replicas[1]
+		if c.pinned {
+			d = must(t, d, PreferLeader{1, first})
+		}
+		d = settle(t, must(t, d, SetLeader{1, first, 2}, SetLeader{1, next, 3}), nil)
+		if s := d.Shards[0]; s.Leader != next || (s.Replicas[0] == next) != c.goesOn {
+			t.Errorf("%+v: %+v", c, s)
+		}
+	}
+}

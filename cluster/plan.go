@@ -66,19 +66,23 @@ func (w *planning) nodes() {
 		switch {
 		case n.State == NodeUp && w.ReplaceAfter > 0 && silent > w.ReplaceAfter:
 			n.State = NodeGone
-		case n.State == NodeGone && known && silent <= w.Seen:
+		case n.State == NodeGone && known && silent <= w.Seen && !w.taken(n):
 			n.State = NodeUp
 		}
 	}
 	members := slices.Clone(w.d.Nodes)
 	for _, n := range members {
-		taken := slices.ContainsFunc(members, func(o Node) bool { return o.State != NodeGone && o.Peer == n.Peer })
-		if n.State == NodeGone && taken {
+		if n.State == NodeGone && w.taken(&n) {
 			if next, err := (Remove{n.ID}).Apply(w.d); err == nil {
 				w.d = next
 			}
 		}
 	}
+}
+
+// taken says that another node is where this one was. However lately it has been heard of, it does not come back.
+func (w *planning) taken(n *Node) bool {
+	return slices.ContainsFunc(w.d.Nodes, func(o Node) bool { return o.ID != n.ID && o.State != NodeGone && o.Peer == n.Peer })
 }
 
 // up says whether a node may have replicas.

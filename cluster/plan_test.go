@@ -342,3 +342,30 @@ func TestDrainAndRemove(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 }
+
+// TestWipedNodeIsReplacedByItsSuccessor: a node whose disk was wiped is gone, though it was heard of a moment ago, and the node
+// that is there now takes its place: nobody else's replica moves.
+func TestWipedNodeIsReplacedByItsSuccessor(t *testing.T) {
+	for wiped := 1; wiped <= 3; wiped++ {
+		d := three(t, 4)
+		successor := aNode(9, "")
+		successor.Peer, successor.Client = d.Node(id(wiped)).Peer, d.Node(id(wiped)).Client
+		d = must(t, d, Join{Node: successor, Superseded: []NodeID{id(wiped)}})
+		p := Planner{ReplaceAfter: 1000, Seen: 10, MaxMoves: 100}
+		d, err := p.Plan(d, Silence{id(wiped): 5, id(9): 0}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := d.Node(id(wiped)); n != nil && n.State != NodeGone {
+			t.Errorf("the wiped node %d is %s", wiped, n.State)
+		}
+		for _, m := range d.Moves {
+			if m.From != id(wiped) || m.To != id(9) {
+				t.Errorf("wiped %d: %+v", wiped, m)
+			}
+		}
+		if len(d.Moves) != 4 {
+			t.Errorf("%d replicas move", len(d.Moves))
+		}
+	}
+}

@@ -3,6 +3,7 @@ package raftfsm
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/raft"
 )
@@ -147,6 +148,9 @@ func (g *Group) Checkpoint() error {
 	return c.err
 }
 
+// raftBehind begins the stock library's words for ErrBehind, for which it has no error of its own.
+const raftBehind = "cannot take snapshot now, wait until the configuration entry"
+
 // takeCheckpoint has Raft take one. If an install comes in between, the next instance is asked.
 func (g *Group) takeCheckpoint() error {
 	for {
@@ -162,6 +166,9 @@ func (g *Group) takeCheckpoint() error {
 			if replaced {
 				continue
 			}
+		}
+		if strings.HasPrefix(err.Error(), raftBehind) {
+			err = fmt.Errorf("%w: %w", ErrBehind, err)
 		}
 		return fmt.Errorf("checkpoint of shard %d: %w", g.opts.Group, err)
 	}

@@ -20,6 +20,9 @@ var (
 	ErrIndeterminate = errors.New("outcome unknown")
 )
 
+// ErrBehind says that a checkpoint cannot be taken yet: the log has a change of members that this replica has not come to.
+var ErrBehind = errors.New("the replica has to catch up first")
+
 // proposalError maps the error of a Raft future to what a proposer may conclude from it.
 func proposalError(err error) error {
 	switch {

@@ -36,7 +36,7 @@ func (g *Group) start(broken bool) error {
 	store.cut = g.cutLog
 	i := &instance{checkpoints: &checkpointGate{}, ready: make(chan struct{})}
 	i.context, i.cancel = context.WithCancel(context.Background())
-	transport := &lentTransport{sentry: g.sentry, group: g, instance: i}
+	transport := &lentTransport{sentry: g.sentry, group: g, instance: i, store: store}
 	i.fsm = newFSM(o, g.inFlight, &g.gate, store.lastAtOpen)
 	i.fsm.landed = g.landed
 	i.fsm.broken = broken
@@ -57,7 +57,6 @@ func (g *Group) start(broken bool) error {
 	g.running.Store(i)
 	g.countKept()
 	close(i.ready)
-	store.ahead.running.Store(true)
 	return nil
 }
 
@@ -111,6 +110,13 @@ type lentTransport struct {
 	*sentry
 	group    *Group
 	instance *instance
+	store    *logStore
+}
+
+// SetHeartbeatHandler is what Raft does last before it begins to run: from here on it needs whole entries.
+func (t *lentTransport) SetHeartbeatHandler(handle func(raft.RPC)) {
+	t.store.ahead.running.Store(true)
+	t.sentry.SetHeartbeatHandler(handle)
 }
 
 // AppendEntries notes what a follower has that the log is kept for.

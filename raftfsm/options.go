@@ -186,6 +186,6 @@ func (o *Options) raftConfig() *raft.Config {
 	c.SnapshotThreshold = outOfReach
 	c.NoSnapshotRestoreOnStart = true
 	c.NoLegacyTelemetry = true
-	c.Logger = newRaftLogger(o.Logger)
+	c.Logger = newRaftLogger(o.Logger.With("shard", o.Group))
 	return c
 }

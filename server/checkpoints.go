@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/server/config"
 )
 
@@ -233,7 +234,9 @@ func (sh *shard) runCheckpoint(begun time.Time) error {
 	err := sh.group.Checkpoint()
 	c.mu.Lock()
 	c.mu.running--
-	c.mu.lastErr = err
+	if !errors.Is(err, raftfsm.ErrBehind) {
+		c.mu.lastErr = err
+	}
 	c.mu.lastTook = time.Since(begun)
 	if err == nil {
 		c.mu.last, c.mu.writes = time.Now(), writes
@@ -242,6 +245,10 @@ func (sh *shard) runCheckpoint(begun time.Time) error {
 	took := c.mu.lastTook
 	c.mu.Unlock()
 	n.delayed(eventCheckpoint, took)
+	if errors.Is(err, raftfsm.ErrBehind) { // nothing is wrong, and it will be tried again
+		n.log.Debug("checkpoint put off", "shard", sh.id, "error", err)
+		return err
+	}
 	if failed := c.failing.Swap(err != nil); failed && err == nil {
 		n.log.Info("checkpoints succeed again: writes are taken", "shard", sh.id, "index", writes, "took", took)
 	}

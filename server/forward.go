@@ -24,7 +24,7 @@ import (
 //     a session at the leader refuses everything, so that what is sent again keeps its order.
 //   - What cannot be sent waits for a bounded time, and is then refused with CLUSTERDOWN.
 //   - A transaction is kept here until EXEC and sent whole. Keys are watched at the leader; when the connection is lost, they
-//     count as touched.
+//     count as touched, and so do those that were watched here before another node came to lead.
 //   - When this node comes to lead, a session comes home as soon as nothing of it is unanswered.
 
 // forwarding is how the sessions of a node reach the leader.
@@ -94,6 +94,10 @@ func (s *session) away() (forward, wait bool) {
 		return false, false
 	case s.unfinished() > 0: // this node has taken them, and must answer
 		return false, true
+	}
+	if s.watcher != nil { // nobody tells this node any more what becomes of the keys
+		s.unwatch()
+		s.watchLost = true
 	}
 	s.up = newUpstream(s)
 	s.loop.away[s] = struct{}{}

@@ -465,6 +465,29 @@ func TestSessionsComeHome(t *testing.T) {
 	c.want("$1\r\n3\r\n")
 }
 
+// TestWatchesEndWithLeadership has a client watch a key at a node that then leads no more: what it reads by way of the next
+// leader was not watched there.
+func TestWatchesEndWithLeadership(t *testing.T) {
+	t.Parallel()
+	ts, l := startForwarding(t)
+	l.leads.Store(true)
+	c := ts.dial()
+	c.must("WATCH a", "+OK\r\n")
+	l.leads.Store(false)
+	c.send(pipeline("GET a"))
+	up := l.accept()
+	up.gets("GET a")
+	up.answers("$1\r\n1\r\n")
+	c.want("$1\r\n1\r\n")
+	c.send(pipeline("MULTI\nSET a 2\nEXEC\nGET a"))
+	c.want("+OK\r\n")
+	c.want("+QUEUED\r\n")
+	c.want("*-1\r\n")
+	up.gets("GET a")
+	up.answers("$1\r\n1\r\n")
+	c.want("$1\r\n1\r\n")
+}
+
 // TestForwardSlowClient has a client not read: what the leader sends must not pile up here.
 func TestForwardSlowClient(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -305,6 +306,16 @@ func (m *member) connect(o *shardOptions) {
 	})
 	o.snapshots = raftfsm.DialSnapshots(m.endpoint, o.id, m.resolve)
 	o.incoming = m.endpoint.Serve(peer.Service{Kind: peer.Snapshot, Group: o.id})
+}
+
+// disconnect undoes connect, for a shard that was not opened. The transport may have been closed already.
+func (o *shardOptions) disconnect() {
+	if c, ok := o.transport.(io.Closer); ok {
+		_ = c.Close()
+	}
+	if o.incoming != nil {
+		_ = o.incoming.Close()
+	}
 }
 
 // resolve is where a node is, by the document.

@@ -217,7 +217,14 @@ func (n *node) close(ctx context.Context, save bool) (err error) {
 		n.joined.Wait()
 	}
 	if save {
-		err = n.checkpoint()
+		n.each(func(sh *shard) {
+			e := sh.checkpoint()
+			if errors.Is(e, raftfsm.ErrBehind) {
+				n.log.Info("stopping without a checkpoint: the next start replays the log", "shard", sh.id, "error", e)
+				e = nil
+			}
+			err = errors.Join(err, e)
+		})
 	}
 	if n.member != nil {
 		n.member.close()

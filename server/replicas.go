@@ -20,21 +20,24 @@ import (
 // replicaLook is how often the node looks whether what it has to give up has been let go.
 const replicaLook = time.Second
 
-// settleFirst opens what this node knows that it has. A node that is alone waits until its shards serve, since nobody
-// else can; others learn in the background who leads what.
+// settleFirst opens what this node knows that it has. A shard whose only voter it is, is waited for, since nobody else can
+// serve it; who leads the others is learned in the background. The document does not say which those are: at a start it may
+// be as old as the shard.
 func (m *member) settleFirst(ctx context.Context) error {
 	v := m.view()
 	defer func() { m.node.reroute(m.view(), cluster.NodeID(m.id.Node)) }()
-	if v == nil {
-		return m.openLeft(nil) // a member that has not learned the document yet
-	}
-	if err := m.openAll(v); err != nil {
+	if v == nil { // a member that has not learned the document yet
+		if err := m.openLeft(nil); err != nil {
+			return err
+		}
+	} else if err := m.openAll(ctx, v); err != nil {
 		return err
 	}
-	if len(v.Document.Nodes) > 1 {
-		return nil
-	}
 	for _, sh := range m.node.local() {
+		if !sh.group.IsSoleVoter() {
+			sh.engine.Store().AllowCompactions()
+			continue
+		}
 		if err := sh.waitReady(ctx); err != nil {
 			return err
 		}
@@ -43,29 +46,47 @@ func (m *member) settleFirst(ctx context.Context) error {
 }
 
 // openAll opens what the document asks for and what has a folder here.
-func (m *member) openAll(v *cluster.View) error {
+func (m *member) openAll(ctx context.Context, v *cluster.View) error {
 	for i := range v.Document.Shards {
 		s := &v.Document.Shards[i]
-		if slices.Contains(s.Replicas, cluster.NodeID(m.id.Node)) && m.node.shard(s.ID) == nil {
-			if err := m.openReplica(v, s.ID); err != nil {
-				return err
+		if !slices.Contains(s.Replicas, cluster.NodeID(m.id.Node)) || m.node.shard(s.ID) != nil {
+			continue
+		}
+		now := v
+		if m.founds(v.Shard(s.ID)) {
+			latest, err := m.meta.Load().Latest(shortly(ctx, foundingPatience))
+			if err != nil || !m.founds(latest.Shard(s.ID)) {
+				continue // it is looked at again
 			}
+			now = latest
+		}
+		if err := m.openReplica(now, s.ID); err != nil {
+			return err
 		}
 	}
 	return m.openLeft(v)
 }
 
-// openLeft opens the shards that have a folder here.
+// foundingPatience is how long a node waits to be told that a shard really is to be founded.
+const foundingPatience = 500 * time.Millisecond
+
+// founds says whether it is for this node to begin a shard's group.
+func (m *member) founds(s *cluster.Shard) bool {
+	return s != nil && !s.Born && s.Founder == cluster.NodeID(m.id.Node)
+}
+
+// openLeft opens the shards that have a folder here. Of one that is to be founded there is nothing yet.
 func (m *member) openLeft(v *cluster.View) error {
 	ids, err := m.leftShards()
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		if m.node.shard(id) == nil {
-			if err := m.openReplica(v, id); err != nil {
-				return err
-			}
+		if m.node.shard(id) != nil || v != nil && m.founds(v.Shard(id)) {
+			continue
+		}
+		if err := m.openReplica(v, id); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -73,21 +94,21 @@ func (m *member) openLeft(v *cluster.View) error {
 
 // openReplica opens a shard. The founder of one that is not born yet begins its group; v may be nil.
 func (m *member) openReplica(v *cluster.View, id uint32) error {
-	o := shardOptions{id: id, self: raft.ServerID(m.id.Node), seed: m.seed, nodes: 1}
+	o := shardOptions{id: id, self: raft.ServerID(m.id.Node), seed: m.seed}
 	m.connect(&o)
 	if v != nil {
-		o.nodes = len(v.Document.Nodes)
 		o.shards = len(v.Document.Shards)
-		if s := v.Shard(id); s != nil && !s.Born && s.Founder == cluster.NodeID(m.id.Node) {
+		if m.founds(v.Shard(id)) {
 			o.bootstrap = []raft.Server{{ID: o.self, Address: raft.ServerAddress(m.self().Peer)}}
 			m.founding.Store(id, true)
 		}
 	}
 	sh, err := m.node.openShard(o)
 	if err != nil {
+		o.disconnect()
 		return fmt.Errorf("shard %d cannot be opened: %w", id, err)
 	}
-	if o.nodes > 1 {
+	if m.agent != nil { // at a start, settleFirst sees to it
 		sh.engine.Store().AllowCompactions()
 	}
 	return nil
@@ -98,12 +119,14 @@ func (m *member) follow(ctx context.Context) {
 	meta := m.meta.Load()
 	look := time.NewTicker(replicaLook)
 	defer look.Stop()
+	told := ""
 	for ctx.Err() == nil {
 		changed := meta.Changed()
 		if v := meta.View(); v != nil {
-			if err := m.openAll(v); err != nil {
-				m.node.fatal(err)
-				return
+			// What cannot be opened is no reason to give up what is: the others of the shard go on, and it is tried again.
+			if err := m.openAll(ctx, v); err != nil && err.Error() != told {
+				told = err.Error()
+				m.node.log.Error("a replica cannot be opened; it is tried again and again", "error", err)
 			}
 			m.node.reroute(v, cluster.NodeID(m.id.Node))
 			m.tellBorn(ctx, v)
@@ -136,26 +159,41 @@ func (m *member) tellBorn(ctx context.Context, v *cluster.View) {
 	})
 }
 
-// closeGone removes the replicas that the cluster does not count on any more.
+// closeGone removes the replicas that the cluster does not count on any more. That a document at hand says so is not enough:
+// after a start, a node meets all that it has been through again.
 func (m *member) closeGone(ctx context.Context, v *cluster.View) {
 	for _, sh := range m.node.local() {
-		if !v.Document.MayDrop(sh.id, cluster.NodeID(m.id.Node)) {
+		if !m.mayDrop(v, sh.id) || !m.mayDropNow(ctx, sh.id) {
 			continue
 		}
 		m.node.log.Info("this node is no replica of the shard any more: its copy is removed", "shard", sh.id)
-		if err := m.remove(ctx, sh); err != nil {
+		if err := m.remove(ctx, sh); err != nil && ctx.Err() == nil {
 			m.node.fatal(err)
 			return
 		}
 	}
 }
 
-// remove closes a shard and deletes what it has on disk. The log goes first: a store without a log is one that was
+func (m *member) mayDrop(v *cluster.View, id uint32) bool {
+	return v.Document.MayDrop(id, cluster.NodeID(m.id.Node))
+}
+
+// mayDropNow asks the cluster. If it does not answer, the copy stays.
+func (m *member) mayDropNow(ctx context.Context, id uint32) bool {
+	latest, err := m.meta.Load().Latest(shortly(ctx, 5*time.Second))
+	return err == nil && m.mayDrop(latest, id)
+}
+
+// remove closes a shard and deletes what it has on disk, unless the cluster has changed its mind before it was closed: then
+// it is opened again, with all that it may have promised meanwhile. The log goes first: a store without a log is one that was
 // stopped, a log without a store would be damage. Terms and votes stay, since they were promised.
 func (m *member) remove(ctx context.Context, sh *shard) error {
 	closing, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	err := m.node.closeShard(closing, sh)
+	if err == nil && !m.mayDropNow(ctx, sh.id) {
+		return nil
+	}
 	first, e := sh.part.FirstIndex()
 	err = errors.Join(err, e)
 	last, e := sh.part.LastIndex()

@@ -62,7 +62,6 @@ type shardOptions struct {
 	folder    string        // below the data folder; "": shard-<id>
 	system    bool          // it holds no clients' data: no event loop knows it, and maxmemory is not for it
 	shards    int           // of the cluster, about
-	nodes     int           // likewise
 	self      raft.ServerID // this node's name in the group
 	bootstrap []raft.Server // the first configuration of a new group; nil: there is one, which this node joins
 	transport raftfsm.Transport

@@ -17,7 +17,7 @@ import (
 // whole is three nodes for one test.
 func whole(t *testing.T, directives ...string) *nodes.Cluster {
 	t.Helper()
-	threeNodes(t)
+	t.Parallel()
 	return nodes.Start(t, nodes.Options{Program: larder, Count: 3, Directives: directives, Seed: 1})
 }
 
@@ -73,11 +73,18 @@ func killLeader(t *testing.T, c *nodes.Cluster) *nodes.Node {
 	return n
 }
 
-// populate writes many keys.
+// populate writes many keys. The leadership may be handed on meanwhile.
 func populate(t *testing.T, c *nodes.Cluster, prefix string) {
 	t.Helper()
-	_, err := leader(t, c).Command("DEBUG", "POPULATE", "2000", prefix, "1000")
-	must(t, err)
+	for deadline := time.Now().Add(healPatience); ; {
+		_, err := leader(t, c).Command("DEBUG", "POPULATE", "2000", prefix, "1000")
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) || !strings.HasPrefix(err.Error(), "CLUSTERDOWN") && !strings.HasPrefix(err.Error(), "INDETERMINATE") {
+			t.Fatal(err)
+		}
+	}
 }
 
 // save takes a checkpoint on each of the nodes.
@@ -174,9 +181,7 @@ func TestCrashesAroundCheckpoints(t *testing.T) {
 	crash := Step{Fault: "save-kill", Length: 300 * time.Millisecond}
 	for _, count := range []int{1, 3} {
 		t.Run(strconv.Itoa(count)+"-nodes", func(t *testing.T) {
-			if count > 1 {
-				threeNodes(t)
-			}
+			t.Parallel()
 			c := nodes.Start(t, nodes.Options{Program: larder, Count: count, Seed: 1, Directives: []string{"--checkpoint-log-bytes", "1mb"}})
 			script(t, c, crash, crash, crash, crash)
 		})
@@ -270,9 +275,7 @@ func TestMultiEndsWithItsLeader(t *testing.T) {
 func TestRepliesBelongToTheirCommands(t *testing.T) {
 	for _, count := range []int{1, 3} {
 		t.Run(strconv.Itoa(count)+"-nodes", func(t *testing.T) {
-			if count > 1 {
-				threeNodes(t)
-			}
+			t.Parallel()
 			c := nodes.Start(t, nodes.Options{Program: larder, Count: count, Seed: 1})
 			stop := make(chan struct{})
 			var clients sync.WaitGroup
@@ -336,9 +339,7 @@ func askInPipelines(t *testing.T, n *nodes.Node, id int, stop <-chan struct{}) {
 func TestOverlappingExecs(t *testing.T) {
 	for _, count := range []int{1, 3} {
 		t.Run(strconv.Itoa(count)+"-nodes", func(t *testing.T) {
-			if count > 1 {
-				threeNodes(t)
-			}
+			t.Parallel()
 			c := nodes.Start(t, nodes.Options{Program: larder, Count: count, Seed: 1})
 			const rivals = 4
 			var conns [rivals]*nodes.Conn

@@ -30,17 +30,6 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// manyNodes says that this version of Larder has clusters of several nodes.
-const manyNodes = false
-
-// threeNodes skips the test where there are no clusters.
-func threeNodes(t *testing.T) {
-	t.Helper()
-	if !manyNodes {
-		t.Skip("LARDER HAS NO CLUSTERS OF SEVERAL NODES YET")
-	}
-}
-
 // diskSize is the size of each node's own disk: enough for a run's data, and soon full.
 const diskSize = 256 << 20
 
@@ -149,7 +138,6 @@ func TestIslandsAreFound(t *testing.T) {
 }
 
 func TestHistoryOfThreeNodes(t *testing.T) {
-	threeNodes(t)
 	c := nodes.Start(t, nodes.Options{Program: larder, Count: 3, DiskSize: diskSize, Seed: 1})
 	check(t, &Run{Cluster: c, Seed: setting(t, "LARDER_HISTORY_SEED", 1), Length: shortRun, Faults: Faults(c), Clients: 8}, keepIn("three-nodes"))
 }
@@ -161,12 +149,8 @@ func TestLongHistory(t *testing.T) {
 	if err != nil {
 		t.Skip("make jepsen T=30m runs it")
 	}
-	count := 3
-	if !manyNodes {
-		count = 1
-	}
 	seed := setting(t, "LARDER_HISTORY_SEED", uint64(time.Now().Unix()))
-	c := nodes.Start(t, nodes.Options{Program: larder, Count: count, DiskSize: 4 * diskSize, Seed: seed})
+	c := nodes.Start(t, nodes.Options{Program: larder, Count: 3, DiskSize: 4 * diskSize, Seed: seed})
 	end := time.Now().Add(length)
 	for round := uint64(0); time.Now().Before(end) && !t.Failed(); round++ {
 		name := fmt.Sprintf("seed-%d", seed+round)

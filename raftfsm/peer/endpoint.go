@@ -20,6 +20,7 @@ type Endpoint struct {
 	listeners  []net.Listener
 	handshakes chan struct{} // a place for each one under way
 	goroutines sync.WaitGroup
+	quiet      Quiet
 	// versions are those that are offered; tests offer others.
 	lowest, highest uint16
 
@@ -200,12 +201,8 @@ func (e *Endpoint) receive(raw net.Conn) {
 	}
 	c, service, err := e.acceptHandshake(raw)
 	if err != nil {
-		level := slog.LevelWarn
-		if errors.Is(err, io.EOF) || errors.Is(err, errMalformed) {
-			level = slog.LevelDebug // whoever looks at every port
-		}
 		if !e.isClosed() {
-			e.opts.Logger.Log(context.Background(), level, "a peer was refused", "addr", raw.RemoteAddr(), "error", err)
+			e.tellRefused(raw.RemoteAddr(), err)
 		}
 		e.forget(raw)
 		_ = raw.Close()
@@ -215,6 +212,30 @@ func (e *Endpoint) receive(raw net.Conn) {
 		e.opts.Logger.Warn("no room for a peer's connection", "node", c.node, "service", service)
 		_ = c.Close()
 	}
+}
+
+// tellRefused logs why somebody was refused, of each place and reason once in a while: whoever is refused dials again.
+func (e *Endpoint) tellRefused(addr net.Addr, err error) {
+	level := slog.LevelWarn
+	switch host, _, _ := net.SplitHostPort(addr.String()); {
+	case errors.Is(err, io.EOF) || errors.Is(err, errMalformed) || isReset(err): // whoever looks at every port, or has ended
+		level = slog.LevelDebug
+	case errors.Is(err, ErrUnknownService) || e.opts.ClusterID() == "": // a replica that is about to be opened, or was closed
+		level = slog.LevelDebug
+	case !e.quiet.May(host + reason(err)):
+		return
+	}
+	e.opts.Logger.Log(context.Background(), level, "a peer was refused", "addr", addr, "error", err)
+}
+
+// reason is the part of an error that does not change from one time to the next.
+func reason(err error) string {
+	for _, known := range []error{ErrSecret, ErrOtherCluster, ErrVersion, ErrNotMember} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return ""
 }
 
 func (e *Endpoint) acceptHandshake(raw net.Conn) (*Conn, Service, error) {

@@ -1,0 +1,50 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/larder-db/larder/cluster"
+)
+
+// oldDocument is what the node could meet while it goes through the meta group's log again: the cluster's document, changed.
+func oldDocument(t *testing.T, m *member, change func(*cluster.Document)) *cluster.View {
+	t.Helper()
+	text, err := json.Marshal(m.view().Document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d cluster.Document
+	if err := json.Unmarshal(text, &d); err != nil {
+		t.Fatal(err)
+	}
+	change(&d)
+	return cluster.NewView(&d)
+}
+
+// TestOldDocumentsAreNotActedOn: a node that has been started again does not remove a replica, or begin a group, for what the
+// document said once.
+func TestOldDocumentsAreNotActedOn(t *testing.T) {
+	t.Parallel()
+	ts := start(t)
+	c := ts.dial()
+	c.must("SET a 1", "+OK\r\n")
+	m := ts.node.member
+	stranger := cluster.NodeID("00000000000000000000000000000000000000ff")
+	m.closeGone(context.Background(), oldDocument(t, m, func(d *cluster.Document) {
+		d.Nodes = append(d.Nodes, cluster.Node{ID: stranger, State: cluster.NodeUp})
+		d.Shards[0].Replicas = []cluster.NodeID{stranger}
+	}))
+	c.must("GET a", "$1\r\n1\r\n")
+	if err := m.openAll(context.Background(), oldDocument(t, m, func(d *cluster.Document) {
+		unborn := d.Shards[0]
+		unborn.ID, unborn.Born, unborn.Slots = 2, false, nil
+		d.Shards = append(d.Shards, unborn)
+	})); err != nil {
+		t.Fatal(err)
+	}
+	if ts.node.shard(2) != nil {
+		t.Error("a group was begun that the cluster does not want")
+	}
+}

@@ -36,6 +36,7 @@ type Group struct {
 	context    context.Context // ends with closing
 	cancel     context.CancelFunc
 	receiving  receiving
+	reach      reach
 	swap       sync.Mutex     // held while the running instance is replaced, and by Close
 	visitors   sync.WaitGroup // those who serve snapshots
 	closeOnce  sync.Once
@@ -75,7 +76,14 @@ func Open(o Options) (*Group, error) {
 	g.proof = newProof(g)
 	g.sentry = newSentry(o.Transport, g.proof)
 	g.stable = fencedStable{loudStable{o.Stable, o.Fatal}, &g.sentry.fence}
-	if err := g.start(false); err != nil {
+	err := error(nil)
+	if o.TakeOver {
+		err = takeOver(&g.opts)
+	}
+	if err == nil {
+		err = g.start(false)
+	}
+	if err != nil {
 		_ = g.sentry.close()
 		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
 	}

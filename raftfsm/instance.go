@@ -119,11 +119,18 @@ func (t *lentTransport) SetHeartbeatHandler(handle func(raft.RPC)) {
 	t.sentry.SetHeartbeatHandler(handle)
 }
 
-// AppendEntries notes what a follower has that the log is kept for.
+// AppendEntries notes what a follower has that the log is kept for. Where entries do not arrive, it returns when there is
+// something to be had from trying again.
 func (t *lentTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
 	a *raft.AppendEntriesResponse) error {
 	<-t.instance.ready
+	answered := t.group.reach.next(id)
 	err := t.sentry.AppendEntries(id, to, q, a)
+	if err == nil {
+		t.group.reach.answers(id)
+	} else if q.PrevLogEntry > 0 || len(q.Entries) > 0 { // it is no heartbeat
+		t.instance.hold(answered)
+	}
 	if err == nil && a.Success && q.PrevLogEntry+uint64(len(q.Entries)) > 0 {
 		t.group.pins.advance(id, q.PrevLogEntry+uint64(len(q.Entries)), q.LeaderCommitIndex)
 	}

@@ -42,6 +42,8 @@ type Options struct {
 	// Bootstrap is the first configuration of a new group; nil if the group exists and this replica joins it. It is
 	// ignored once there is a log or a checkpoint.
 	Bootstrap []raft.Server
+	// TakeOver makes this replica the group's only voter, whoever else there was (recover.go).
+	TakeOver bool
 
 	Engine    Engine
 	Log       Log

@@ -64,6 +64,7 @@ type shardOptions struct {
 	shards    int           // of the cluster, about
 	self      raft.ServerID // this node's name in the group
 	bootstrap []raft.Server // the first configuration of a new group; nil: there is one, which this node joins
+	takeOver  bool          // this node is made the group's only voter
 	transport raftfsm.Transport
 	snapshots raftfsm.SnapshotDialer // how another replica is sent this one's state; nil: none is
 	incoming  net.Listener           // of snapshots for this one, which the shard closes; nil: none come
@@ -115,6 +116,7 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 	sh.group, err = raftfsm.Open(raftfsm.Options{
 		ID: o.self, Group: o.id, Node: n.drawn,
 		Bootstrap:    o.bootstrap,
+		TakeOver:     o.takeOver,
 		Engine:       raftfsm.ForEngine(sh.engine, n.member.id.Cluster, o.id),
 		Log:          sh.part,
 		Stable:       n.stable.Group(o.id),

@@ -20,6 +20,8 @@ var (
 	ErrIndeterminate = errors.New("outcome unknown")
 )
 
+var errStalled = errors.New("the disk does not answer")
+
 // proposalError maps the error of a Raft future to what a proposer may conclude from it.
 func proposalError(err error) error {
 	switch {

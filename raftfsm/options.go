@@ -29,6 +29,8 @@ type Timeouts struct {
 	Stall time.Duration
 	// Proof is how long Prove waits for a quorum. A leader that has none gives up after its lease.
 	Proof time.Duration
+	// Disk is how long Raft may wait for the log or the stable store until this replica counts as stalled: disk.go.
+	Disk time.Duration
 }
 
 // Options are what a group is opened with.
@@ -47,6 +49,8 @@ type Options struct {
 	Log       Log
 	Stable    raft.StableStore
 	Transport Transport
+	// Forgot says that the log may lack entries which this replica has promised to have: memory.go.
+	Forgot bool
 	// Sync returns once everything that was appended to the log is on stable storage.
 	Sync func() error
 
@@ -96,6 +100,11 @@ const barrierSlots = 8
 // leader without a quorum give up. Were it shorter, a leader would give up for pauses that its followers do not notice.
 const defaultHeartbeat = 400 * time.Millisecond
 
+// defaultDisk is after how many heartbeat time-outs a disk counts as stalled. Disks that work pause for some hundred
+// milliseconds at times: a leader is deposed once its disk has not answered for this long and its followers have then heard
+// nothing for once to twice the heartbeat time-out, 1.2 to 1.6 s by default.
+const defaultDisk = 2
+
 // EnsureDefaults fills in what was left out.
 func (o *Options) EnsureDefaults() {
 	orDefault(&o.Timeouts.Heartbeat, defaultHeartbeat)
@@ -107,6 +116,7 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.Timeouts.Drain, 20*time.Second)
 	orDefault(&o.Timeouts.Stall, 2*o.Timeouts.Drain)
 	orDefault(&o.Timeouts.Proof, 5*o.Timeouts.Heartbeat)
+	orDefault(&o.Timeouts.Disk, defaultDisk*o.Timeouts.Heartbeat)
 	orDefault(&o.MaxInFlight, 120)
 	orDefault(&o.ReadAhead, 32<<20)
 	orDefault(&o.KeepBytes, 256<<20)
@@ -150,7 +160,8 @@ func (o *Options) Validate() error {
 	need(o.Random != nil, "no Random")
 	need(o.Fatal != nil, "no Fatal")
 	need(o.MaxInFlight > 0 && o.MaxInFlight <= 1000, "MaxInFlight is not within 1 … 1000")
-	need(o.Timeouts.Stuck > 0 && o.Timeouts.Proposal > 0 && o.Timeouts.Proof > 0, "a time-out is negative")
+	need(o.Timeouts.Stuck > 0 && o.Timeouts.Proposal > 0 && o.Timeouts.Proof > 0 && o.Timeouts.Disk > 0,
+		"a time-out is negative")
 	if o.ID != "" {
 		if err := raft.ValidateConfig(o.raftConfig()); err != nil {
 			faults = append(faults, fmt.Errorf("raftfsm options: %w", err))

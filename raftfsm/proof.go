@@ -149,6 +149,16 @@ func (p *proof) answered(id raft.ServerID, sent time.Duration, q *raft.AppendEnt
 	answer(ready, nil)
 }
 
+// acknowledged is up to where a replica has acknowledged the log in a term.
+func (p *proof) acknowledged(id raft.ServerID, term uint64) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.mu.contacts[id]; c != nil && p.mu.term == term {
+		return c.match
+	}
+	return 0
+}
+
 // settle answers who need not wait any longer.
 func (p *proof) settle() {
 	p.mu.Lock()

@@ -13,6 +13,7 @@ import (
 func (g *Group) reap() {
 	ticker := time.NewTicker(max(g.opts.Timeouts.Stuck/2, time.Millisecond))
 	defer ticker.Stop()
+	stalled := false
 	for {
 		select {
 		case <-ticker.C:
@@ -20,11 +21,13 @@ func (g *Group) reap() {
 		case <-g.stop:
 			return
 		}
-		g.reapOnce()
+		stalled = g.lookAtDisk(stalled)
+		g.settleMemory()
+		g.reapOnce(stalled)
 	}
 }
 
-func (g *Group) reapOnce() {
+func (g *Group) reapOnce(stalled bool) {
 	g.gate.openIfStuck()
 	g.proof.expire(g.opts.Uptime() - g.opts.Timeouts.Proof)
 	for _, r := range g.inFlight.takeRefused() {
@@ -36,11 +39,15 @@ func (g *Group) reapOnce() {
 		stuck = math.MaxInt64
 	}
 	g.inFlight.ask(stuck, g.stuck)
-	expired := g.inFlight.expire(now - g.opts.Timeouts.Proposal)
-	if len(expired) == 0 {
-		return
-	}
+	before := now - g.opts.Timeouts.Proposal
 	err := fmt.Errorf("%w: not committed within %v", ErrIndeterminate, g.opts.Timeouts.Proposal)
+	if stalled {
+		before, err = math.MaxInt64, fmt.Errorf("%w: %w", ErrIndeterminate, errStalled)
+	}
+	expired := g.inFlight.expire(before)
+	if stalled {
+		g.proof.leadershipMayHaveChanged()
+	}
 	for _, p := range expired {
 		p.Done(p, err)
 	}

@@ -122,6 +122,7 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		Transport:    o.transport,
 		DialSnapshot: o.snapshots,
 		Sync:         n.aof.Sync,
+		Forgot:       n.aof.MayHaveForgotten(),
 		Clock:        time.Now,
 		WallShift:    n.wall.offset,
 		Uptime:       n.uptime,

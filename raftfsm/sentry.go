@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -96,18 +97,28 @@ func (s *sentry) close() error {
 	return err
 }
 
+// receive checks what comes in while what came before may wait for Raft: each connection has one message under way.
 func (s *sentry) receive() {
+	var waiting []raft.RPC
 	for {
+		var inbox chan<- raft.RPC
+		var next raft.RPC
+		if len(waiting) > 0 {
+			inbox, next = s.inbox, waiting[0]
+		}
 		select {
 		case rpc := <-s.inner.Consumer():
 			if err := s.admit(rpc.Command); err != nil {
 				rpc.Respond(emptyAnswer(rpc.Command), err)
 				continue
 			}
-			if !s.pass(s.marked(rpc)) {
-				return
-			}
+			waiting = append(waiting, s.marked(rpc))
+		case inbox <- next:
+			waiting = slices.Delete(waiting, 0, 1)
 		case <-s.stop:
+			for _, rpc := range waiting {
+				rpc.Respond(emptyAnswer(rpc.Command), errStopped)
+			}
 			return
 		}
 	}

@@ -13,11 +13,13 @@ import (
 type Timeouts struct {
 	// Heartbeat is how long a follower waits for its leader before it stands.
 	Heartbeat time.Duration
+	// Beat is for how long no heartbeat follows a message that the follower has answered; negative: each is sent.
+	Beat time.Duration
 	// Election is how long a candidate waits for votes before it stands again.
 	Election time.Duration
 	// Lease is how long a leader without contact to a quorum goes on.
 	Lease time.Duration
-	// Commit is after what time without entries followers are told of the commit index.
+	// Commit is after what time without entries followers are told of the commit index, once or twice that.
 	Commit time.Duration
 	// Stuck is from what age on the reaper asks Raft what became of a proposal.
 	Stuck time.Duration
@@ -92,13 +94,17 @@ type Options struct {
 const barrierSlots = 8
 
 // defaultHeartbeat, by which the other time-outs go, is what most of a failover takes: a follower waits once to twice as
-// long until it stands. Heartbeats go every tenth to fifth of it, past the disk, so four may be lost in a row or be held
-// up for 300 ms by a busy machine before a leader that is well is deposed. The library's second makes clients wait for
-// seconds.
+// long until it stands. Heartbeats go past the disk every tenth to fifth of it, but for a fifth of it after another message
+// was answered (sentry.go). So a follower hears something every 160 ms at least, and a busy machine may hold it up for
+// another 240 ms before a leader that is well is deposed. The library's second makes clients wait for seconds.
 //
 // The lease is as long as it may be, the heartbeat's time-out. Reads do not go by it, they are proven; it only makes a
 // leader without a quorum give up. Were it shorter, a leader would give up for pauses that its followers do not notice.
 const defaultHeartbeat = 400 * time.Millisecond
+
+// defaultCommit is how far the last write of many may be behind on replicas: the next entry tells followers of it at once,
+// and only where none follows they are told by a message of its own, which idle shards send for ever.
+const defaultCommit = 200 * time.Millisecond
 
 // defaultDisk is after how many heartbeat time-outs a disk counts as stalled. Disks that work pause for some hundred
 // milliseconds at times: a leader is deposed once its disk has not answered for this long and its followers have then heard
@@ -108,9 +114,10 @@ const defaultDisk = 2
 // EnsureDefaults fills in what was left out.
 func (o *Options) EnsureDefaults() {
 	orDefault(&o.Timeouts.Heartbeat, defaultHeartbeat)
+	orDefault(&o.Timeouts.Beat, o.Timeouts.Heartbeat/5)
 	orDefault(&o.Timeouts.Election, o.Timeouts.Heartbeat)
 	orDefault(&o.Timeouts.Lease, o.Timeouts.Heartbeat)
-	orDefault(&o.Timeouts.Commit, 50*time.Millisecond)
+	orDefault(&o.Timeouts.Commit, defaultCommit)
 	orDefault(&o.Timeouts.Stuck, 100*time.Millisecond)
 	orDefault(&o.Timeouts.Proposal, 10*time.Second)
 	orDefault(&o.Timeouts.Drain, 20*time.Second)

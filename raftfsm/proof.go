@@ -159,6 +159,21 @@ func (p *proof) acknowledged(id raft.ServerID, term uint64) uint64 {
 	return 0
 }
 
+// isAwaited says whether somebody waits for a proof.
+func (p *proof) isAwaited() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.mu.waiters) > 0
+}
+
+// heardOf says whether a replica has answered something that was sent in this term at the moment or later.
+func (p *proof) heardOf(id raft.ServerID, term uint64, since time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.mu.contacts[id]
+	return c != nil && p.mu.term == term && c.sent >= since
+}
+
 // settle answers who need not wait any longer.
 func (p *proof) settle() {
 	p.mu.Lock()

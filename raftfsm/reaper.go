@@ -8,15 +8,19 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+// idleLooks is how many times longer the reaper sleeps while nothing is in flight: many idle shards should cost little.
+const idleLooks = 4
+
 // reap answers what the FSM does not: proposals that were refused, those whose entry Raft has given up, and those that
 // take too long. In the normal case it has nothing to do, and nothing wakes it for a batch.
 func (g *Group) reap() {
-	ticker := time.NewTicker(max(g.opts.Timeouts.Stuck/2, time.Millisecond))
-	defer ticker.Stop()
+	often := max(g.opts.Timeouts.Stuck/2, time.Millisecond)
+	timer := time.NewTimer(often)
+	defer timer.Stop()
 	stalled := false
 	for {
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-g.wakeReaper:
 		case <-g.stop:
 			return
@@ -24,6 +28,11 @@ func (g *Group) reap() {
 		stalled = g.lookAtDisk(stalled)
 		g.settleMemory()
 		g.reapOnce(stalled)
+		if stalled || g.inFlight.len() > 0 || g.proof.isAwaited() {
+			timer.Reset(often)
+		} else {
+			timer.Reset(idleLooks * often)
+		}
 	}
 }
 

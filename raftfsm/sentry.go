@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -24,6 +25,8 @@ import (
 //     own log, the end of which may be an earlier leader's.
 //   - A replica that may have forgotten something is not told to stand, and its votes are marked (memory.go, ballot.go).
 //
+// A heartbeat is left out if the follower has just answered something else: most of what idle shards would cost.
+//
 // While the disk stalls it sends nothing that is a leader's (disk.go).
 //
 // It stays when Raft is started anew beneath a group, so it has no Close that Raft could find.
@@ -35,6 +38,7 @@ type sentry struct {
 
 	memory    *memory // nil before begin
 	disk      *disk
+	beat      time.Duration
 	last      func() uint64 // the end of this replica's log
 	ballots   ballots
 	successor atomic.Pointer[leaderNews]
@@ -73,6 +77,7 @@ func (s *sentry) begin(g *Group) {
 		}
 		return n
 	}
+	s.beat = g.opts.Timeouts.Beat
 	s.ballots.wait, s.ballots.stop = g.opts.Timeouts.Election, s.stop
 	s.ballots.won = func() {
 		g.opts.Logger.Error("voters of this shard have lost power together, and may have lost what was acknowledged last; "+
@@ -260,6 +265,10 @@ func (s *sentry) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.
 	}
 	s.proof.sends(q)
 	if isHeartbeat(q) {
+		if s.proof.heardOf(id, q.Term, s.proof.now()-s.beat) {
+			*a = raft.AppendEntriesResponse{RPCHeader: q.RPCHeader, Term: q.Term, Success: true}
+			return nil
+		}
 		m := *q
 		m.Leader = progress{s.last(), s.proof.acknowledged(id, q.Term)}.encode()
 		q = &m

@@ -151,6 +151,31 @@ func (p *proof) answered(id raft.ServerID, sent time.Duration, q *raft.AppendEnt
 	answer(ready, nil)
 }
 
+// acknowledged is up to where a replica has acknowledged the log in a term.
+func (p *proof) acknowledged(id raft.ServerID, term uint64) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.mu.contacts[id]; c != nil && p.mu.term == term {
+		return c.match
+	}
+	return 0
+}
+
+// isAwaited says whether somebody waits for a proof.
+func (p *proof) isAwaited() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.mu.waiters) > 0
+}
+
+// heardOf says whether a replica has answered something that was sent in this term at the moment or later.
+func (p *proof) heardOf(id raft.ServerID, term uint64, since time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.mu.contacts[id]
+	return c != nil && p.mu.term == term && c.sent >= since
+}
+
 // settle answers who need not wait any longer.
 func (p *proof) settle() {
 	p.mu.Lock()

@@ -392,7 +392,7 @@ func (r *rail) Close() error                       { r.closed.Store(true); retur
 func TestPipelinedAnswersCountFromTheirSending(t *testing.T) {
 	c := newCourt(t, voter("self"), voter("a"))
 	inner := &rail{answers: make(chan raft.AppendFuture)}
-	p := newNotedPipeline(inner, c.proof, "a")
+	p := newNotedPipeline(inner, c.proof, &disk{}, "a")
 	var futures []raft.AppendFuture
 	for i := range 4 {
 		f, err := p.at(c, int64(10*i)).AppendEntries(&raft.AppendEntriesRequest{Term: 3}, &raft.AppendEntriesResponse{Term: 3, Success: i != 2})

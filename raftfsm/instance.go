@@ -25,10 +25,11 @@ type instance struct {
 // entry, this one applies nothing either.
 func (g *Group) start(broken bool) error {
 	o := &g.opts
-	if err := reconcile(o); err != nil {
+	lost, err := reconcile(o)
+	if err != nil {
 		return err
 	}
-	store, err := newLogStore(o.Log, o.Engine)
+	store, err := newLogStore(o, &g.disk)
 	if err != nil {
 		return err
 	}
@@ -42,6 +43,10 @@ func (g *Group) start(broken bool) error {
 	i.fsm.broken = broken
 	i.fsm.checkpoints = i.checkpoints
 
+	if err := g.recall(lost); err != nil {
+		i.cancel()
+		return err
+	}
 	config := o.raftConfig()
 	config.NotifyCh = g.changes
 	snapshots := &snapshotStore{engine: o.Engine, pins: &g.pins}

@@ -88,7 +88,7 @@ func Inspect(e Engine, log Log, stable raft.StableStore) (r Remains, err error) 
 
 // takeOver makes this replica its group's only voter before it starts.
 func takeOver(o *Options) error {
-	if err := reconcile(o); err != nil {
+	if _, err := reconcile(o); err != nil { // what it may have lost, it has no others to learn from
 		return err
 	}
 	r, err := Inspect(o.Engine, o.Log, o.Stable)

@@ -105,6 +105,9 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	if err := n.openMember(ctx); err != nil {
 		return nil, err
 	}
+	if err := n.aof.ClearForgotten(); err != nil { // each replica has noted it for itself
+		return nil, err
+	}
 	debug.FreeOSMemory() // what the replay has left behind
 	background, stop := context.WithCancel(context.Background())
 	n.stop = stop

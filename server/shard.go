@@ -72,6 +72,9 @@ type shardOptions struct {
 	seed      func() uint64          // draws the hash seed of a new shard; nil: at random
 }
 
+// metaCommit is how soon all nodes are to know what the document says: redirections go by it.
+const metaCommit = 50 * time.Millisecond
+
 // openShard opens a shard. It does not wait until it can be read: see waitReady.
 func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 	n.opening.Lock()
@@ -113,6 +116,10 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 	if !o.system {
 		n.divide(append(n.local()[:len(n.local()):len(n.local())], sh)) // what is replayed needs room
 	}
+	timeouts := raftfsm.Timeouts{}
+	if o.system {
+		timeouts.Commit = metaCommit
+	}
 	sh.group, err = raftfsm.Open(raftfsm.Options{
 		ID: o.self, Group: o.id, Node: n.drawn,
 		Bootstrap:    o.bootstrap,
@@ -123,6 +130,7 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		Transport:    o.transport,
 		DialSnapshot: o.snapshots,
 		Sync:         n.aof.Sync,
+		Forgot:       n.aof.MayHaveForgotten(),
 		Clock:        time.Now,
 		WallShift:    n.wall.offset,
 		Uptime:       n.uptime,
@@ -130,6 +138,7 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		Fatal:        n.fatal,
 		OnLeadership: o.lead,
 		OnLanded:     sh.wakeLanes,
+		Timeouts:     timeouts,
 		Logger:       n.log,
 	})
 	if err != nil {

@@ -87,12 +87,17 @@ func (m *member) Transfer(ctx context.Context, id uint32, to string) error {
 	if v == nil {
 		return cluster.ErrNoDocument
 	}
+	sh := m.node.shard(id)
+	if s := v.Shard(id); to == "" && sh != nil && s != nil && s.Pinned { // an operator's choice is followed by another
+		if f := sh.group.Furthest(); f != nil {
+			to = string(f.ID)
+		}
+	}
 	if to != "" { // else the shard's leader would be given back to whom it was of
 		if _, err := m.meta.Load().Do(ctx, cluster.PreferLeader{Shard: id, Node: cluster.NodeID(to)}); err != nil && !errors.Is(err, cluster.ErrRefused) {
 			return err
 		}
 	}
-	sh := m.node.shard(id)
 	if sh != nil && sh.group.CanRead() {
 		if to == "" {
 			return sh.group.TransferToFurthest()

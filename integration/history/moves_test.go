@@ -46,6 +46,7 @@ func moveShard(c *nodes.Cluster, s Step) error {
 // TestHistoryWithMoves: slots and replicas move while everything else goes wrong too. What is asked for may be refused,
 // or given up half way; no client may notice more than a redirect.
 func TestHistoryWithMoves(t *testing.T) {
+	t.Parallel()
 	c := nodes.Start(t, nodes.Options{Program: larder, Count: 4, Replicas: 3, Seed: 1,
 		Directives: []string{"--cluster-enabled", "yes", "--shards", strconv.Itoa(testShards)}})
 	faults := append(Faults(c), Hook("migrate", 30, migrateSlots), Hook("move", 15, moveShard))

@@ -114,15 +114,15 @@ func register[I, O any](a admin, method, path, id, summary string, do func(conte
 	huma.Register(a.api, huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary}, do)
 }
 
-// apply has an Op applied.
-func (a admin) apply(ctx context.Context, o Op) (*View, error) {
+// begin has an Op applied that begins something.
+func (a admin) begin(ctx context.Context, o Op) (*body[Accepted], error) {
 	ctx, cancel := context.WithTimeout(ctx, a.Wait)
 	defer cancel()
-	v, err := a.Meta.Do(ctx, o)
+	v, id, err := a.Meta.Begin(ctx, o)
 	if err != nil {
 		return nil, adminError(err)
 	}
-	return v, nil
+	return &body[Accepted]{Accepted{v.Document.Version, id}}, nil
 }
 
 // adminError is an error with its HTTP status.
@@ -136,11 +136,11 @@ func adminError(err error) error {
 
 // change answers a request that is one Op.
 func (a admin) change(ctx context.Context, o Op) (*body[Accepted], error) {
-	v, err := a.apply(ctx, o)
-	if err != nil {
-		return nil, err
+	done, err := a.begin(ctx, o)
+	if err == nil {
+		done.Body.ID = 0
 	}
-	return &body[Accepted]{Accepted{Version: v.Document.Version}}, nil
+	return done, err
 }
 
 // view is the document here.

@@ -68,17 +68,7 @@ func (a admin) startMove(ctx context.Context, in *body[StartMove]) (*body[Accept
 	if err != nil {
 		return nil, err
 	}
-	v, err := a.apply(ctx, &MoveReplica{Shard: in.Body.Shard, From: from, To: to, Now: a.Clock().UnixMilli()})
-	if err != nil {
-		return nil, err
-	}
-	out := Accepted{Version: v.Document.Version}
-	for _, m := range v.Document.Moves {
-		if m.Shard == in.Body.Shard && m.From == from && m.To == to {
-			out.ID = m.ID
-		}
-	}
-	return &body[Accepted]{out}, nil
+	return a.begin(ctx, &MoveReplica{Shard: in.Body.Shard, From: from, To: to, Now: a.Clock().UnixMilli()})
 }
 
 func (a admin) registerMigrations() {
@@ -117,15 +107,5 @@ func (a admin) registerMigrations() {
 }
 
 func (a admin) startMigration(ctx context.Context, in *body[StartMigration]) (*body[Accepted], error) {
-	v, err := a.apply(ctx, &MigrateSlots{From: in.Body.From, To: in.Body.To, Slots: in.Body.Slots, Now: a.Clock().UnixMilli()})
-	if err != nil {
-		return nil, err
-	}
-	out := Accepted{Version: v.Document.Version}
-	for _, m := range v.Document.Migrations {
-		if overlap(m.Slots, in.Body.Slots) {
-			out.ID = m.ID
-		}
-	}
-	return &body[Accepted]{out}, nil
+	return a.begin(ctx, &MigrateSlots{From: in.Body.From, To: in.Body.To, Slots: in.Body.Slots, Now: a.Clock().UnixMilli()})
 }

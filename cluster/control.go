@@ -22,6 +22,7 @@ const (
 	pathOp       = "/v1/op"
 	pathJoin     = "/v1/join"
 	pathTransfer = "/v1/transfer"
+	pathLog      = "/v1/log/" // and a shard's number
 )
 
 // callTime bounds how long a request may take here.
@@ -99,6 +100,8 @@ type ControlOptions struct {
 	// Meta gives the cluster's document; nil: the node is not a member yet.
 	Meta     func() *Meta
 	Replicas Replicas
+	// Log is the log of a shard that this node leads; nil: it does not. The whole: no migration comes here.
+	Log func(shard uint32) ShardLog
 }
 
 // Control is the handler of the control API. It is served from before the node joins.
@@ -111,6 +114,8 @@ func Control(o ControlOptions) http.Handler {
 		"POST " + pathOp:       c.op,
 		"POST " + pathJoin:     c.join,
 		"POST " + pathTransfer: c.transfer,
+
+		"POST " + pathLog + "{shard}": c.propose,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), callTime)
@@ -180,8 +185,10 @@ func localStatus(self NodeID, m *Meta, replicas Replicas) NodeStatus {
 	return s
 }
 
+// opDone says of which version of the document on an Op shows, and which number a move or a migration was given last.
 type opDone struct {
 	Version uint64 `json:"version"`
+	LastID  uint64 `json:"last_id"`
 }
 
 // op applies an Op if this node leads the meta group; it does not pass it on, so that none goes in circles.
@@ -198,8 +205,7 @@ func (c control) op(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errInvalid, err)
 	}
-	version, err := m.Apply(r.Context(), o)
-	return opDone{version}, err
+	return m.Apply(r.Context(), o)
 }
 
 // join takes a node in, by way of the meta group's leader.

@@ -22,6 +22,7 @@ type AdminOptions struct {
 	Client   *Client
 	Replicas Replicas
 	// Token has to be shown as a bearer token; empty: none is asked for.
+	Sent    func() map[uint64]int64 // as in ControlOptions
 	Token   string
 	Release string
 	Clock   func() time.Time
@@ -169,7 +170,7 @@ func (a admin) survey(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	local := func() NodeStatus { return localStatus(a.Self, a.Meta, a.Replicas) }
+	local := func() NodeStatus { return localStatus(a.Self, a.Meta, a.Replicas, a.Sent) }
 	r := Survey(ctx, v, a.Self, local, a.Client, a.Patience)
 	return &r, nil
 }

@@ -54,6 +54,8 @@ type NodeStatus struct {
 	Node     NodeID          `json:"node"`
 	Version  uint64          `json:"version"` // of the document that it knows
 	Replicas []ReplicaStatus `json:"replicas"`
+	// Sent is how many bytes of records it has sent for each migration that it drives.
+	Sent map[uint64]int64 `json:"sent,omitempty"`
 }
 
 // Replica is a replica of a group on this node. raftfsm.Group is one.
@@ -102,6 +104,8 @@ type ControlOptions struct {
 	Replicas Replicas
 	// Log is the log of a shard that this node leads; nil: it does not. The whole: no migration comes here.
 	Log func(shard uint32) ShardLog
+	// Sent is how many bytes of records were sent for each migration that this node drives; nil: it drives none.
+	Sent func() map[uint64]int64
 }
 
 // Control is the handler of the control API. It is served from before the node joins.
@@ -170,17 +174,20 @@ func (c control) ping(*http.Request) (any, error) {
 }
 
 func (c control) status(*http.Request) (any, error) {
-	return localStatus(c.Self, c.Meta(), c.Replicas), nil
+	return localStatus(c.Self, c.Meta(), c.Replicas, c.Sent), nil
 }
 
 // localStatus is what this node says of itself.
-func localStatus(self NodeID, m *Meta, replicas Replicas) NodeStatus {
+func localStatus(self NodeID, m *Meta, replicas Replicas, sent func() map[uint64]int64) NodeStatus {
 	s := NodeStatus{Node: self, Replicas: []ReplicaStatus{}}
 	if m != nil && m.View() != nil {
 		s.Version = m.View().Document.Version
 	}
 	for group, r := range replicas() {
 		s.Replicas = append(s.Replicas, StatusOf(group, r))
+	}
+	if sent != nil {
+		s.Sent = sent()
 	}
 	return s
 }

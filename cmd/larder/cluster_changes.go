@@ -68,9 +68,9 @@ func (c *clusterRebalanceCmd) Run() error {
 
 type clusterMoveCmd struct {
 	adminTarget
-	Shard uint32 `arg:"" help:"The shard's number."`
-	From  string `arg:"" help:"The node that has the replica."`
-	To    string `arg:"" help:"The node that is to have it."`
+	Shard uint32 `required:"" help:"The shard's number."`
+	From  string `required:"" help:"The node that has the replica: its ID, the beginning of it, or one of its addresses."`
+	To    string `required:"" help:"The node that is to have it."`
 	Watch bool   `help:"Wait until the move has ended, telling its steps."`
 }
 
@@ -95,9 +95,9 @@ func (c *clusterMoveCmd) Run() error {
 
 type clusterMigrateCmd struct {
 	adminTarget
-	From  uint32 `arg:"" help:"The shard that has the slots."`
-	To    uint32 `arg:"" help:"The shard that is to have them."`
-	Slots string `arg:"" help:"Slots, as 0-99,200."`
+	From  uint32 `required:"" help:"The shard that has the slots."`
+	To    uint32 `required:"" help:"The shard that is to have them."`
+	Slots string `required:"" help:"Slots, as 0-99,200."`
 	Watch bool   `help:"Wait until the migration has ended, telling its steps."`
 }
 

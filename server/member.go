@@ -67,6 +67,7 @@ const maxStrangers = 5
 // when it returns, as far as this node knows the document.
 func (n *node) openMember(ctx context.Context) error {
 	m := &member{node: n}
+	m.migrations.member = m
 	n.member = m
 	v := n.config.Load()
 	known, err := m.identify(v)

@@ -193,6 +193,11 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 	if why != "" {
 		return s.redirect(e, why)
 	}
+	if m.data {
+		if r, lacks := ls.lacks(m.slot); lacks {
+			return s.awaitSlot(e, ls.shard, r)
+		}
+	}
 	if m.flags&command.Write != 0 && m.data {
 		if why := ls.shard.refuse(&command.Command{Flags: m.flags}); why != "" {
 			return s.reject(e, why)

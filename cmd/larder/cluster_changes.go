@@ -126,12 +126,17 @@ func (c *clusterMigrateCmd) Run() error {
 
 // watch tells the steps of something until there is none. It goes on while the node does not answer.
 func (t adminTarget) watch(step func(*cluster.Report) string) error {
+	silent := false
 	for last := ""; ; time.Sleep(200 * time.Millisecond) {
 		var r cluster.Report
 		if err := t.call(http.MethodGet, "/v1/status", nil, &r); err != nil {
-			fmt.Fprintln(os.Stderr, "larder:", err)
+			if !silent {
+				fmt.Fprintln(os.Stderr, "larder:", err)
+			}
+			silent = true
 			continue
 		}
+		silent = false
 		now := step(&r)
 		if now == "" {
 			return nil

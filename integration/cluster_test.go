@@ -196,11 +196,12 @@ func (c *sharded) fill(keys int) {
 	}
 }
 
-// check makes sure that everything is there, once, and that what was to end still will. It ends the load.
-func (c *sharded) check(keys int, faults bool) {
+// check makes sure that everything is there, once, and that what was to end still will; there are others keys besides. It
+// ends the load.
+func (c *sharded) check(keys, others int, faults bool) {
 	c.t.Helper()
 	c.quiet()
-	total := int64(keys)
+	total := int64(keys + others)
 	failed := 0
 	for _, w := range c.written {
 		total += 2

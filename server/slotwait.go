@@ -190,8 +190,12 @@ func (c *refusedCall) answer(why string) {
 	s.answered(c.note.number, w.Buf)
 }
 
-// runRefused runs the session's refused calls once more, in their order, as far as they may.
+// runRefused runs the session's refused calls once more, in their order, as far as they may. What came behind them and is
+// still in flight is waited for: it may be done already.
 func (s *session) runRefused(now time.Time) {
+	if int(s.unfinished()) > len(s.refused)+len(s.early) {
+		return
+	}
 	list := s.refused
 	s.refused = nil
 	for i, c := range list {

@@ -114,7 +114,7 @@ func (b *batch) handOut() {
 				n.exec.answered(n.number, reply, true)
 				continue
 			}
-			n.session.answered(n.number, reply)
+			n.session.answered(n.number, n.slot, reply)
 			continue
 		}
 		reply := b.out.Buf[start:n.end]
@@ -146,7 +146,7 @@ func (b *batch) handOut() {
 		if n.silent {
 			reply = nil
 		}
-		n.session.answered(n.number, reply)
+		n.session.answered(n.number, n.slot, reply)
 	}
 }
 

@@ -80,6 +80,7 @@ type held struct {
 // early is the reply of a call that was answered before an earlier one, of another shard.
 type early struct {
 	number uint64 // of the call, as in note
+	slot   int    // likewise
 	bytes  []byte
 }
 
@@ -341,12 +342,12 @@ func (s *session) hold(reply []byte) {
 
 // answered takes the reply of an unfinished call. Those of one shard come in order; where another shard was sooner, its
 // replies wait.
-func (s *session) answered(number uint64, reply []byte) {
+func (s *session) answered(number uint64, slot int, reply []byte) {
 	if number != s.finished {
 		if s.closed {
 			reply = nil
 		}
-		s.early = append(s.early, early{number, bytes.Clone(reply)})
+		s.early = append(s.early, early{number, slot, bytes.Clone(reply)})
 		s.heldBytes += len(reply)
 		return
 	}

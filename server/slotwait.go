@@ -137,7 +137,7 @@ func (b *batch) refused(i int, r engine.Refusal) {
 		return
 	}
 	if s.closed || s == b.loop.nobody {
-		s.answered(n.number, nil)
+		s.answered(n.number, noSlot, nil)
 		return
 	}
 	call := b.commands.Calls()[i]
@@ -150,6 +150,10 @@ func (b *batch) refused(i int, r engine.Refusal) {
 			b.args = b.commands.AllArgs()
 		}
 		c.args = cloneArgs(b.args[i])
+	}
+	if slices.ContainsFunc(s.early, func(e early) bool { return e.number > n.number && e.slot == int(r.Slot) }) {
+		c.answer(tryAgain) // a later one on the slot was done already
+		return
 	}
 	at, _ := slices.BinarySearchFunc(s.refused, n.number, func(c *refusedCall, number uint64) int {
 		if c.note.number < number {
@@ -187,7 +191,7 @@ func (c *refusedCall) answer(why string) {
 		c.note.exec.answered(c.note.number, w.Buf, true)
 		return
 	}
-	s.answered(c.note.number, w.Buf)
+	s.answered(c.note.number, noSlot, w.Buf)
 }
 
 // runRefused runs the session's refused calls once more, in their order, as far as they may. What came behind them and is

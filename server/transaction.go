@@ -367,15 +367,15 @@ func (x *execution) answered(number uint64, reply []byte, failed bool) {
 		shown = nil
 	}
 	if !x.played {
-		s.answered(number, shown)
+		s.answered(number, x.slot, shown)
 		return
 	}
 	s.busy = false
 	if failed || !x.ran() {
-		s.answered(number, shown)
+		s.answered(number, x.slot, shown)
 		return
 	}
-	s.answered(number, nil)
+	s.answered(number, x.slot, nil)
 	if !s.closed {
 		x.reply = bytes.Clone(reply)
 		s.playing = x

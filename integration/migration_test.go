@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -46,9 +47,10 @@ func (c *sharded) startTallies(clients int) *tallies {
 		}
 	}
 	for n := range clients {
+		rng := rand.New(rand.NewPCG(uint64(n), 2))
 		x.running.Go(func() {
-			for i := n; x.ctx.Err() == nil; i++ {
-				if err := x.once(i % len(x.added)); err != nil {
+			for x.ctx.Err() == nil {
+				if err := x.once(rng.IntN(len(x.added))); err != nil {
 					c.t.Error(err)
 					return
 				}

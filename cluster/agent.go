@@ -20,6 +20,8 @@ type AgentOptions struct {
 	Client   *Client
 	Replicas Replicas
 	Planner  Planner
+	// ReplaceAfter, if set, is asked for the planner's at each run.
+	ReplaceAfter func() time.Duration
 	// Clock is the wall clock, with a monotonic reading.
 	Clock func() time.Time
 	// Tick is how often the agent looks at what it cannot be told of.
@@ -142,10 +144,19 @@ func (a *Agent) plan() {
 		now := a.opts.Clock()
 		silence := a.heard.silence(v.Document, a.opts.Self, now)
 		_, err := a.opts.Meta.Update(a.ctx, func(d Document) (Document, error) {
-			return a.opts.Planner.Plan(d, silence, now.UnixMilli())
+			return a.planner().Plan(d, silence, now.UnixMilli())
 		})
 		a.tell("plan", err)
 	})
+}
+
+func (a *Agent) planner() *Planner {
+	p := a.opts.Planner
+	if a.opts.ReplaceAfter != nil {
+		p.ReplaceAfter = a.opts.ReplaceAfter()
+		p.EnsureDefaults()
+	}
+	return &p
 }
 
 // tell logs what went wrong, unless it is part of the course of things.

@@ -52,6 +52,7 @@ func (u unreachable) Unwrap() error { return u.error }
 // The codes of what went wrong, as they travel.
 const (
 	codeRefused       = "refused"
+	codeRemoved       = "removed"
 	codeNotLeader     = "not-leader"
 	codeIndeterminate = "indeterminate"
 	codeUnavailable   = "unavailable"
@@ -68,6 +69,9 @@ type fault struct {
 func encodeFault(err error) (fault, int) {
 	f := fault{codeUnavailable, err.Error()}
 	switch {
+	case errors.Is(err, ErrRemoved):
+		f.Code = codeRemoved
+		return f, http.StatusConflict
 	case errors.Is(err, ErrRefused):
 		f.Code = codeRefused
 		return f, http.StatusConflict
@@ -92,6 +96,8 @@ func (f fault) decode() error {
 	switch f.Code {
 	case codeRefused:
 		return refusal{f.Message}
+	case codeRemoved:
+		return removal{refusal{f.Message}}
 	case codeNotLeader:
 		return raftfsm.ErrNotLeader
 	case codeIndeterminate:

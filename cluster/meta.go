@@ -148,19 +148,44 @@ func (m *Meta) refresh() error {
 	if applied == m.mu.applied {
 		return nil
 	}
-	var text bulk
-	row := command.Lookup([]byte("GET"))
-	args := [][]byte{[]byte(row.Name), []byte(command.MetaKey)}
-	if _, err := m.opts.Engine.Detached(row, 0, args, m.opts.Engine.Clock(), 0, &text); err != nil {
-		return fmt.Errorf("read the cluster's document: %w", err)
+	stored, found, err := readStored(m.opts.Engine)
+	if err != nil {
+		return err
 	}
-	if text.found {
-		if err := m.take(text.bytes); err != nil {
+	if found {
+		if err := m.take(stored); err != nil {
 			return err
 		}
 	}
 	m.mu.applied = applied
 	return nil
+}
+
+// readStored reads the document as it is stored, its version in front.
+func readStored(e DocumentStore) (stored []byte, found bool, err error) {
+	var text bulk
+	row := command.Lookup([]byte("GET"))
+	args := [][]byte{[]byte(row.Name), []byte(command.MetaKey)}
+	if _, err := e.Detached(row, 0, args, e.Clock(), 0, &text); err != nil {
+		return nil, false, fmt.Errorf("read the cluster's document: %w", err)
+	}
+	return text.bytes, text.found, nil
+}
+
+// Read reads the document of an engine that no group uses.
+func Read(e DocumentStore) (Document, error) {
+	stored, found, err := readStored(e)
+	if err != nil {
+		return Document{}, err
+	}
+	if !found {
+		return Document{}, ErrNoDocument
+	}
+	_, b, ok := command.SplitMeta(stored)
+	if !ok {
+		return Document{}, fmt.Errorf("%w: it has no version", ErrDocument)
+	}
+	return Decode(b)
 }
 
 // take makes a stored document the current one, if it is newer.

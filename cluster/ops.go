@@ -18,6 +18,14 @@ type Op interface {
 // ErrRefused is wrapped by every refusal of an Op: nothing has been changed, and asking again changes nothing.
 var ErrRefused = errors.New("refused")
 
+// ErrRemoved is wrapped by the refusal of a node that was a member and is none any more.
+var ErrRemoved = errors.New("removed from the cluster")
+
+// removal is that refusal.
+type removal struct{ refusal }
+
+func (r removal) Is(target error) bool { return target == ErrRemoved || r.refusal.Is(target) }
+
 // refusal is a reason. Its text is the reason alone.
 type refusal struct{ reason string }
 

@@ -13,6 +13,9 @@ type MoveReplica struct {
 // Apply implements Op.
 func (o MoveReplica) Apply(d Document) (Document, error) {
 	s, to := d.Shard(o.Shard), d.Node(o.To)
+	if m := d.moving(o.Shard); m != nil {
+		return d, refuse("move %d of shard %d is under way", m.ID, o.Shard)
+	}
 	switch {
 	case s == nil:
 		return d, refuse("there is no shard %d", o.Shard)
@@ -26,9 +29,6 @@ func (o MoveReplica) Apply(d Document) (Document, error) {
 		return d, refuse("node %.40s has no replica of shard %d", o.From, o.Shard)
 	case slices.Contains(s.Replicas, o.To):
 		return d, refuse("node %s has a replica of shard %d already", o.To, o.Shard)
-	}
-	if m := d.moving(o.Shard); m != nil {
-		return d, refuse("move %d of shard %d is under way", m.ID, o.Shard)
 	}
 	if len(d.Moves) == MaxMoves {
 		return d, refuse("%d moves are under way already", MaxMoves)

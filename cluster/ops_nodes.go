@@ -23,6 +23,9 @@ func (o Join) Apply(d Document) (Document, error) {
 		return d, refuse("%v", err)
 	}
 	known := d.Node(n.ID)
+	if known == nil && o.ClusterID != "" {
+		return d, removal{refusal{"node " + string(n.ID) + " was removed from the cluster: to use its machine again, empty its data folder, and have it join anew"}}
+	}
 	if err := o.fits(&d, known); err != nil {
 		return d, err
 	}

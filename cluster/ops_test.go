@@ -49,6 +49,8 @@ func TestRefusals(t *testing.T) {
 		want string
 	}{
 		{d, Join{ClusterID: strings.Repeat("0", 40), Node: aNode(5, "")}, "another cluster"},
+		{d, Join{ClusterID: d.ClusterID, Node: aNode(5, "")}, "was removed from the cluster"},
+		{d, Recover{ClusterID: strings.Repeat("0", 40), Self: id(9)}, "no member"},
 		{d, Join{Node: Node{ID: "x"}}, "not 40 hexadecimal digits"},
 		{d, Join{Node: at(aNode(5, ""), aNode(1, "").Peer)}, "has the address"},
 		{d, Join{Node: level(aNode(5, ""), 2)}, "they do not match"},
@@ -102,6 +104,28 @@ func TestRefusals(t *testing.T) {
 	moving := MoveReplica{Shard: 2, From: d.Shards[1].Replicas[1], To: d.Moves[0].From}
 	if _, err := moving.Apply(d); err == nil || !strings.Contains(err.Error(), "is under way") {
 		t.Errorf("a second move of a shard: %v", err)
+	}
+}
+
+func TestRecoverLeavesOneNode(t *testing.T) {
+	d := must(t, three(t, 3), Join{Node: aNode(4, "")})
+	d = must(t, d, Drain{id(2)}, MigrateSlots{From: 1, To: 2, Slots: []Range{{0, 9}}})
+	for i := range d.Shards {
+		d = must(t, d, SetBorn{d.Shards[i].ID, d.Shards[i].Founder}, SetLeader{d.Shards[i].ID, id(3), 7})
+	}
+	o := Recover{ClusterID: strings.Repeat("a", 40), Self: id(2), Held: []uint32{1, 3}}
+	r := must(t, d, o)
+	if r.ClusterID != o.ClusterID || len(r.Nodes) != 1 || r.Nodes[0].ID != id(2) || r.Nodes[0].State != NodeUp || r.Epoch <= d.Epoch || len(r.Moves) > 0 {
+		t.Errorf("%+v", r)
+	}
+	for _, s := range r.Shards {
+		held := s.ID != 2
+		if !reflect.DeepEqual(s.Replicas, []NodeID{id(2)}) || s.Born != held || held != (s.Term == 7) || s.Leader != "" || !held && s.Founder != id(2) {
+			t.Errorf("%+v", s)
+		}
+	}
+	if again, changed, err := step(r, o.Apply); changed || err != nil {
+		t.Errorf("asked again: %+v, %v", again, err)
 	}
 }
 

@@ -25,6 +25,9 @@ func (p *Planner) EnsureDefaults() {
 	if p.Seen == 0 {
 		p.Seen = 5 * time.Second
 	}
+	if p.ReplaceAfter > 0 {
+		p.Seen = min(p.Seen, p.ReplaceAfter) // or a node would be gone and back at the same time
+	}
 	if p.MaxMoves == 0 {
 		p.MaxMoves = 8
 	}

@@ -36,7 +36,7 @@ type GroupReport struct {
 	Slots    []Range         `json:"slots"`
 	Leader   NodeID          `json:"leader,omitempty" doc:"Empty: nobody who answers leads it"`
 	Term     uint64          `json:"term"`
-	Voters   int             `json:"voters" doc:"In the group's configuration, as its leader says"`
+	Voters   int             `json:"voters" doc:"In the group's configuration, as its leader says, or else who knows most"`
 	Settled  bool            `json:"settled" doc:"The configuration is what it should be"`
 	Pinned   bool            `json:"pinned" doc:"Placed by hand"`
 	Replicas []ReplicaReport `json:"replicas"`
@@ -119,7 +119,7 @@ func (d *Document) reportGroup(group uint32, said map[NodeID]*NodeStatus) GroupR
 		r.Slots, r.Pinned = append(r.Slots, s.Slots...), s.Pinned
 	}
 	replicas := map[NodeID]*ReplicaStatus{}
-	var leader *ReplicaStatus
+	var leader, best *ReplicaStatus // best: who knows most
 	for id, s := range said {
 		if s == nil {
 			continue
@@ -132,14 +132,23 @@ func (d *Document) reportGroup(group uint32, said map[NodeID]*NodeStatus) GroupR
 		if one.Serves && (leader == nil || one.Term > leader.Term) {
 			leader, r.Leader, r.Term = one, id, one.Term
 		}
+		if best == nil || one.Committed > best.Committed {
+			best = one
+		}
 	}
 	v := GroupView{Members: map[NodeID]bool{}}
 	v.Voters, v.Learners = d.Desired(group)
 	if leader != nil {
-		for _, m := range leader.Members {
+		best, r.Settled = leader, true
+	}
+	if best != nil {
+		for _, m := range best.Members {
 			v.Members[m.Node] = m.Votes
 		}
-		r.Settled = v.Settled()
+		r.Settled = r.Settled && v.Settled()
+	}
+	if s := d.Shard(group); s != nil && !s.Born {
+		r.Settled = false
 	}
 	wanted := slices.Concat(v.Voters, v.Learners)
 	all := slices.Clone(wanted)

@@ -154,6 +154,9 @@ func (s *server) start() {
 	s.t.Fatalf("%s does not start: %v; it said:\n%s", s.program, err, s.output.String())
 }
 
+// command is the server's command line, on the port that it has had.
+func (s *server) command() *exec.Cmd { return exec.Command(s.program, s.args(s.port)...) }
+
 // refused starts the server, which must not come up, and returns what it said.
 func (s *server) refused() string {
 	s.t.Helper()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -232,7 +233,8 @@ func TestStoreLogsStartsTheFillsFirst(t *testing.T) {
 	log := newMemoryLog()
 	log.events = e.events
 	e.onPrefetch = func(entry []byte) { e.events.add("prefetch " + string(entry)) }
-	s := &logStore{Log: log, engine: e}
+	s := &logStore{Log: log, engine: e, disk: &disk{now: func() time.Duration { return 0 }},
+		sync: func() error { e.events.add("sync"); return nil }}
 	logs := []*raft.Log{
 		{Index: 1, Data: []byte("a")},
 		{Index: 2, Type: raft.LogNoop},
@@ -242,7 +244,7 @@ func TestStoreLogsStartsTheFillsFirst(t *testing.T) {
 	if err := s.StoreLogs(logs); err != nil {
 		t.Fatal(err)
 	}
-	if got := e.events.take(); !slices.Equal(got, []string{"prefetch a", "prefetch b", "store"}) {
+	if got := e.events.take(); !slices.Equal(got, []string{"prefetch a", "prefetch b", "store", "sync"}) {
 		t.Fatalf("%q", got)
 	}
 	if !s.IsMonotonic() {

@@ -23,6 +23,8 @@ var (
 // ErrBehind says that a checkpoint cannot be taken yet: the log has a change of members that this replica has not come to.
 var ErrBehind = errors.New("the replica has to catch up first")
 
+var errStalled = errors.New("the disk does not answer")
+
 // proposalError maps the error of a Raft future to what a proposer may conclude from it.
 func proposalError(err error) error {
 	switch {

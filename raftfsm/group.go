@@ -25,6 +25,8 @@ type Group struct {
 	sentry   *sentry
 	stable   raft.StableStore // as Raft sees it
 	proof    *proof
+	memory   *memory
+	disk     disk
 
 	// provenTerm is the term whose Barrier has been applied here; 0 before the first.
 	provenTerm atomic.Uint64
@@ -36,6 +38,7 @@ type Group struct {
 	context    context.Context // ends with closing
 	cancel     context.CancelFunc
 	receiving  receiving
+	reach      reach
 	swap       sync.Mutex     // held while the running instance is replaced, and by Close
 	visitors   sync.WaitGroup // those who serve snapshots
 	closeOnce  sync.Once
@@ -73,9 +76,19 @@ func Open(o Options) (*Group, error) {
 	g.gate.hand = g.toRaft
 	g.context, g.cancel = context.WithCancel(context.Background())
 	g.proof = newProof(g)
+	g.disk.now, g.disk.bound = o.Uptime, o.Timeouts.Disk
 	g.sentry = newSentry(o.Transport, g.proof)
-	g.stable = fencedStable{loudStable{o.Stable, o.Fatal}, &g.sentry.fence}
-	if err := g.start(false); err != nil {
+	g.stable = fencedStable{loudStable{watchedStable{o.Stable, &g.disk}, o.Fatal}, &g.sentry.fence}
+	g.memory = newMemory(g, &g.sentry.fence)
+	g.sentry.begin(g)
+	err := error(nil)
+	if o.TakeOver {
+		err = takeOver(&g.opts)
+	}
+	if err == nil {
+		err = g.start(false)
+	}
+	if err != nil {
 		_ = g.sentry.close()
 		return nil, fmt.Errorf("shard %d: %w", o.Group, err)
 	}
@@ -83,6 +96,7 @@ func Open(o Options) (*Group, error) {
 	g.goroutines.Go(g.reap)
 	g.goroutines.Go(g.askFutures)
 	if g.IsSoleVoter() {
+		g.memory.end("it is the only voter")
 		g.goroutines.Go(g.standAtOnce)
 	}
 	return g, nil

@@ -25,10 +25,11 @@ type instance struct {
 // entry, this one applies nothing either.
 func (g *Group) start(broken bool) error {
 	o := &g.opts
-	if err := reconcile(o); err != nil {
+	lost, err := reconcile(o)
+	if err != nil {
 		return err
 	}
-	store, err := newLogStore(o.Log, o.Engine)
+	store, err := newLogStore(o, &g.disk)
 	if err != nil {
 		return err
 	}
@@ -42,6 +43,10 @@ func (g *Group) start(broken bool) error {
 	i.fsm.broken = broken
 	i.fsm.checkpoints = i.checkpoints
 
+	if err := g.recall(lost); err != nil {
+		i.cancel()
+		return err
+	}
 	config := o.raftConfig()
 	config.NotifyCh = g.changes
 	snapshots := &snapshotStore{engine: o.Engine, pins: &g.pins}
@@ -119,11 +124,18 @@ func (t *lentTransport) SetHeartbeatHandler(handle func(raft.RPC)) {
 	t.sentry.SetHeartbeatHandler(handle)
 }
 
-// AppendEntries notes what a follower has that the log is kept for.
+// AppendEntries notes what a follower has that the log is kept for. Where entries do not arrive, it returns when there is
+// something to be had from trying again.
 func (t *lentTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
 	a *raft.AppendEntriesResponse) error {
 	<-t.instance.ready
+	answered := t.group.reach.next(id)
 	err := t.sentry.AppendEntries(id, to, q, a)
+	if err == nil {
+		t.group.reach.answers(id)
+	} else if q.PrevLogEntry > 0 || len(q.Entries) > 0 { // it is no heartbeat
+		t.instance.hold(answered)
+	}
 	if err == nil && a.Success && q.PrevLogEntry+uint64(len(q.Entries)) > 0 {
 		t.group.pins.advance(id, q.PrevLogEntry+uint64(len(q.Entries)), q.LeaderCommitIndex)
 	}

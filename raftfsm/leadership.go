@@ -24,7 +24,7 @@ func (g *Group) leads() (term uint64, ok bool) {
 	for {
 		r := g.raft()
 		term = r.CurrentTerm()
-		if r.State() != raft.Leader {
+		if r.State() != raft.Leader || g.stalled() {
 			return 0, false
 		}
 		if r.CurrentTerm() == term {
@@ -113,7 +113,7 @@ func (g *Group) watchLeadership(changes <-chan bool) {
 			g.opts.OnLeadership(now)
 		}
 		g.tellServed()
-		if !serving && !proving && again == nil && g.raft().State() == raft.Leader && g.inFlight.hold() {
+		if !serving && !proving && again == nil && g.State() == raft.Leader && g.inFlight.hold() {
 			proving = true
 			g.goroutines.Go(func() { proofs <- g.prove() })
 		}

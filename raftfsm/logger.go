@@ -65,7 +65,7 @@ func (r *raftLogger) emit(l hclog.Level, msg string, args []any) {
 // to be opened, a node that has not read the document yet, a connection that has ended.
 func harmless(err error) bool {
 	var ended *net.OpError
-	return errors.Is(err, raft.ErrNothingNewToSnapshot) || errors.Is(err, peer.ErrUnknownService) ||
+	return errors.Is(err, raft.ErrNothingNewToSnapshot) || errors.Is(err, peer.ErrUnknownService) || errors.Is(err, peer.ErrNotMember) ||
 		errors.Is(err, raft.ErrTransportShutdown) || errors.Is(err, errUnresolved) || errors.As(err, &ended) && ended.Op == "read" && !ended.Timeout()
 }
 

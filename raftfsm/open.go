@@ -24,34 +24,38 @@ var (
 //	otherwise                              A or none              replay from A+1
 //
 // The second but last is a follower's log with a suffix that never was committed, under a snapshot that was installed
-// over it.
-func reconcile(o *Options) error {
+// over it. In the last but two something is lost that this replica may have promised, if it was not an install that was
+// interrupted; lost says so. Likewise if there is nothing at all and no group is to be founded.
+func reconcile(o *Options) (lost string, err error) {
 	first, err := o.Log.FirstIndex()
 	if err != nil {
-		return fmt.Errorf("first index of the log: %w", err)
+		return "", fmt.Errorf("first index of the log: %w", err)
 	}
 	last, err := o.Log.LastIndex()
 	if err != nil {
-		return fmt.Errorf("last index of the log: %w", err)
+		return "", fmt.Errorf("last index of the log: %w", err)
 	}
 	index, term, encoded, _, ok := o.Engine.Durable()
 	if !ok {
 		if first > 1 {
-			return fmt.Errorf("the log begins at entry %d but the store has no checkpoint: the store's folder was "+
+			return "", fmt.Errorf("the log begins at entry %d but the store has no checkpoint: the store's folder was "+
 				"removed or replaced; restore it, or the whole data folder, from a backup", first)
 		}
-		return checkTerm(o, last, 0)
+		if last == 0 && len(o.Bootstrap) == 0 {
+			lost = nothingYet
+		}
+		return lost, checkTerm(o, last, 0)
 	}
 	if _, err := decodeConfiguration(encoded); err != nil {
-		return fmt.Errorf("the store's checkpoint at %d: %w", index, err)
+		return "", fmt.Errorf("the store's checkpoint at %d: %w", index, err)
 	}
 	if last < index {
 		o.Logger.Warn("the log ends before the store's checkpoint: it restarts there", "shard", o.Group,
 			"log-ends-at", last, "checkpoint", index)
-		return restartLog(o, index, term)
+		return "its log ended before its checkpoint", restartLog(o, index, term)
 	}
 	if first > index+1 {
-		return fmt.Errorf("the log begins at entry %d but the store's checkpoint is at %d: the entries between are "+
+		return "", fmt.Errorf("the log begins at entry %d but the store's checkpoint is at %d: the entries between are "+
 			"missing, the store is older than the log; restore the whole data folder from a backup", first, index)
 	}
 	var at raft.Log
@@ -59,11 +63,11 @@ func reconcile(o *Options) error {
 	case err == nil && at.Term != term:
 		o.Logger.Warn("the log disagrees with the store's checkpoint: it is dropped", "shard", o.Group,
 			"checkpoint", index, "term", term, "term-in-log", at.Term)
-		return restartLog(o, index, term)
+		return "", restartLog(o, index, term)
 	case err != nil && (first <= index || !errors.Is(err, raft.ErrLogNotFound)):
-		return fmt.Errorf("entry %d of the log, at the store's checkpoint: %w", index, err)
+		return "", fmt.Errorf("entry %d of the log, at the store's checkpoint: %w", index, err)
 	}
-	return checkTerm(o, last, term)
+	return "", checkTerm(o, last, term)
 }
 
 func restartLog(o *Options, index, term uint64) error {

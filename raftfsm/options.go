@@ -13,11 +13,13 @@ import (
 type Timeouts struct {
 	// Heartbeat is how long a follower waits for its leader before it stands.
 	Heartbeat time.Duration
+	// Beat is for how long no heartbeat follows a message that the follower has answered; negative: each is sent.
+	Beat time.Duration
 	// Election is how long a candidate waits for votes before it stands again.
 	Election time.Duration
 	// Lease is how long a leader without contact to a quorum goes on.
 	Lease time.Duration
-	// Commit is after what time without entries followers are told of the commit index.
+	// Commit is after what time without entries followers are told of the commit index, once or twice that.
 	Commit time.Duration
 	// Stuck is from what age on the reaper asks Raft what became of a proposal.
 	Stuck time.Duration
@@ -29,6 +31,8 @@ type Timeouts struct {
 	Stall time.Duration
 	// Proof is how long Prove waits for a quorum. A leader that has none gives up after its lease.
 	Proof time.Duration
+	// Disk is how long Raft may wait for the log or the stable store until this replica counts as stalled: disk.go.
+	Disk time.Duration
 }
 
 // Options are what a group is opened with.
@@ -42,11 +46,15 @@ type Options struct {
 	// Bootstrap is the first configuration of a new group; nil if the group exists and this replica joins it. It is
 	// ignored once there is a log or a checkpoint.
 	Bootstrap []raft.Server
+	// TakeOver makes this replica the group's only voter, whoever else there was (recover.go).
+	TakeOver bool
 
 	Engine    Engine
 	Log       Log
 	Stable    raft.StableStore
 	Transport Transport
+	// Forgot says that the log may lack entries which this replica has promised to have: memory.go.
+	Forgot bool
 	// Sync returns once everything that was appended to the log is on stable storage.
 	Sync func() error
 
@@ -88,25 +96,36 @@ type Options struct {
 const barrierSlots = 8
 
 // defaultHeartbeat, by which the other time-outs go, is what most of a failover takes: a follower waits once to twice as
-// long until it stands. Heartbeats go every tenth to fifth of it, past the disk, so four may be lost in a row or be held
-// up for 300 ms by a busy machine before a leader that is well is deposed. The library's second makes clients wait for
-// seconds.
+// long until it stands. Heartbeats go past the disk every tenth to fifth of it, but for a fifth of it after another message
+// was answered (sentry.go). So a follower hears something every 160 ms at least, and a busy machine may hold it up for
+// another 240 ms before a leader that is well is deposed. The library's second makes clients wait for seconds.
 //
 // The lease is as long as it may be, the heartbeat's time-out. Reads do not go by it, they are proven; it only makes a
 // leader without a quorum give up. Were it shorter, a leader would give up for pauses that its followers do not notice.
 const defaultHeartbeat = 400 * time.Millisecond
 
+// defaultCommit is how far the last write of many may be behind on replicas: the next entry tells followers of it at once,
+// and only where none follows they are told by a message of its own, which idle shards send for ever.
+const defaultCommit = 200 * time.Millisecond
+
+// defaultDisk is after how many heartbeat time-outs a disk counts as stalled. Disks that work pause for some hundred
+// milliseconds at times: a leader is deposed once its disk has not answered for this long and its followers have then heard
+// nothing for once to twice the heartbeat time-out, 1.2 to 1.6 s by default.
+const defaultDisk = 2
+
 // EnsureDefaults fills in what was left out.
 func (o *Options) EnsureDefaults() {
 	orDefault(&o.Timeouts.Heartbeat, defaultHeartbeat)
+	orDefault(&o.Timeouts.Beat, o.Timeouts.Heartbeat/5)
 	orDefault(&o.Timeouts.Election, o.Timeouts.Heartbeat)
 	orDefault(&o.Timeouts.Lease, o.Timeouts.Heartbeat)
-	orDefault(&o.Timeouts.Commit, 50*time.Millisecond)
+	orDefault(&o.Timeouts.Commit, defaultCommit)
 	orDefault(&o.Timeouts.Stuck, 100*time.Millisecond)
 	orDefault(&o.Timeouts.Proposal, 10*time.Second)
 	orDefault(&o.Timeouts.Drain, 20*time.Second)
 	orDefault(&o.Timeouts.Stall, 2*o.Timeouts.Drain)
 	orDefault(&o.Timeouts.Proof, 5*o.Timeouts.Heartbeat)
+	orDefault(&o.Timeouts.Disk, defaultDisk*o.Timeouts.Heartbeat)
 	orDefault(&o.MaxInFlight, 120)
 	orDefault(&o.ReadAhead, 32<<20)
 	orDefault(&o.KeepBytes, 256<<20)
@@ -150,7 +169,8 @@ func (o *Options) Validate() error {
 	need(o.Random != nil, "no Random")
 	need(o.Fatal != nil, "no Fatal")
 	need(o.MaxInFlight > 0 && o.MaxInFlight <= 1000, "MaxInFlight is not within 1 … 1000")
-	need(o.Timeouts.Stuck > 0 && o.Timeouts.Proposal > 0 && o.Timeouts.Proof > 0, "a time-out is negative")
+	need(o.Timeouts.Stuck > 0 && o.Timeouts.Proposal > 0 && o.Timeouts.Proof > 0 && o.Timeouts.Disk > 0,
+		"a time-out is negative")
 	if o.ID != "" {
 		if err := raft.ValidateConfig(o.raftConfig()); err != nil {
 			faults = append(faults, fmt.Errorf("raftfsm options: %w", err))

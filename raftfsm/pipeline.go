@@ -12,6 +12,7 @@ import (
 type notedPipeline struct {
 	inner raft.AppendPipeline
 	proof *proof
+	disk  *disk
 	to    raft.ServerID
 
 	sent       chan time.Duration
@@ -24,10 +25,11 @@ type notedPipeline struct {
 // pipelineDepth is more than a transport has in flight.
 const pipelineDepth = 64
 
-func newNotedPipeline(inner raft.AppendPipeline, p *proof, to raft.ServerID) *notedPipeline {
+func newNotedPipeline(inner raft.AppendPipeline, p *proof, d *disk, to raft.ServerID) *notedPipeline {
 	n := &notedPipeline{
 		inner:   inner,
 		proof:   p,
+		disk:    d,
 		to:      to,
 		sent:    make(chan time.Duration, pipelineDepth),
 		answers: make(chan raft.AppendFuture, pipelineDepth),
@@ -39,6 +41,9 @@ func newNotedPipeline(inner raft.AppendPipeline, p *proof, to raft.ServerID) *no
 
 // AppendEntries sends a request. After an error Raft gives the pipeline up, so a time too many does not matter.
 func (n *notedPipeline) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if n.disk.stalls() {
+		return nil, errStalled
+	}
 	n.proof.sends(q)
 	select {
 	case n.sent <- n.proof.now():

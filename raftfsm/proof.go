@@ -1,6 +1,7 @@
 package raftfsm
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"slices"
@@ -76,6 +77,7 @@ type contact struct {
 	sent  time.Duration // when the newest message went off that was answered with success; never before the first
 	busy  bool          // a heartbeat of ours is under way,
 	again bool          // and another one has to follow it
+	asked time.Duration // when it was sent
 	rest  time.Duration // none is sent before
 	match uint64        // entries up to here are as safe there as appendfsync says
 }
@@ -147,6 +149,31 @@ func (p *proof) answered(id raft.ServerID, sent time.Duration, q *raft.AppendEnt
 	ready := p.settledLocked()
 	p.mu.Unlock()
 	answer(ready, nil)
+}
+
+// acknowledged is up to where a replica has acknowledged the log in a term.
+func (p *proof) acknowledged(id raft.ServerID, term uint64) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.mu.contacts[id]; c != nil && p.mu.term == term {
+		return c.match
+	}
+	return 0
+}
+
+// isAwaited says whether somebody waits for a proof.
+func (p *proof) isAwaited() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.mu.waiters) > 0
+}
+
+// heardOf says whether a replica has answered something that was sent in this term at the moment or later.
+func (p *proof) heardOf(id raft.ServerID, term uint64, since time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.mu.contacts[id]
+	return c != nil && p.mu.term == term && c.sent >= since
 }
 
 // settle answers who need not wait any longer.
@@ -303,27 +330,58 @@ func (p *proof) proveLocked(after time.Duration, done func(error)) (err error, s
 		return ErrBusy, true
 	}
 	p.mu.waiters = append(p.mu.waiters, waiter{after: after, since: p.now(), done: done})
-	p.askLocked(term)
+	p.askLocked(term, false)
 	return nil, false
 }
 
-// askLocked sends Raft's heartbeat to every voter, at once or behind the one that is under way.
-func (p *proof) askLocked(term uint64) {
+// askLocked sends Raft's heartbeat to as many voters as are needed, those that answered last, at once or behind the one
+// that is under way. With all set it asks everybody.
+func (p *proof) askLocked(term uint64, all bool) {
 	if p.mu.heartbeat == nil || p.mu.term != term {
 		return // Raft will begin by itself
 	}
 	p.readVotersLocked()
+	need := len(p.mu.voters)
+	if !all {
+		if need = (len(p.mu.voters) + 2) / 2; p.mu.votes {
+			need = (len(p.mu.voters) + 1) / 2
+		}
+	}
 	now := p.now()
+	slices.SortStableFunc(p.mu.voters, func(a, b raft.Server) int {
+		return cmp.Compare(p.contactLocked(a.ID).rest, p.contactLocked(b.ID).rest)
+	})
 	for _, v := range p.mu.voters {
+		if need == 0 {
+			return
+		}
 		c := p.contactLocked(v.ID)
 		switch {
 		case c.busy:
-			c.again = true
+			if c.again = true; c.asked > now-impatient { // else it may be that it never answers
+				need--
+			}
 		case now >= c.rest:
-			c.busy = true
+			c.busy, c.asked = true, now
+			need--
 			q := p.mu.heartbeat
 			p.goroutines.Go(func() { p.ask(v, c, q) })
 		}
+	}
+}
+
+// impatient is how long those who wait do so before everybody is asked.
+const impatient = 20 * time.Millisecond
+
+// nudge asks everybody if some have waited for long: one of those who were asked does not answer.
+func (p *proof) nudge() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.mu.waiters) == 0 || p.mu.waiters[0].since > p.now()-impatient {
+		return
+	}
+	if term, ok := p.leads(); ok {
+		p.askLocked(term, true)
 	}
 }
 
@@ -347,10 +405,13 @@ func (p *proof) askAgain(c *contact, term uint64, err error) bool {
 	defer p.mu.Unlock()
 	if err != nil {
 		c.rest = p.now() + p.pause
+		p.askLocked(term, true)
 	}
 	again := c.again && err == nil && p.mu.term == term && !p.mu.closed && len(p.mu.waiters) > 0
 	c.again = false
-	c.busy = again
+	if c.busy = again; again {
+		c.asked = p.now()
+	}
 	return again
 }
 

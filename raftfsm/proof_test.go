@@ -3,7 +3,6 @@ package raftfsm
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -284,12 +283,11 @@ func TestRoundsAreShared(t *testing.T) {
 		PrevLogEntry: 7, PrevLogTerm: 2, LeaderCommitIndex: 6, Entries: []*raft.Log{{}}}
 	c.sends(sent)
 	one := c.claim(10)
-	round := []ask{<-c.asked, <-c.asked}
-	slices.SortFunc(round, func(x, y ask) int { return int(x.to[0]) - int(y.to[0]) })
-	if round[0].to != "a" || round[1].to != "b" {
-		t.Fatal(round)
+	first := <-c.asked // one answer makes a quorum, so one voter is asked
+	if first.to != "a" {
+		t.Fatal(first)
 	}
-	q := round[0].q
+	q := first.q
 	if string(q.ID) != "self" || q.Term != 3 || string(q.Addr) != "here" || q.PrevLogEntry != 0 || q.PrevLogTerm != 0 ||
 		q.LeaderCommitIndex != 0 || len(q.Entries) != 0 {
 		t.Fatalf("no heartbeat of Raft's: %+v", q)
@@ -301,7 +299,7 @@ func TestRoundsAreShared(t *testing.T) {
 	if len(c.asked) != 0 {
 		t.Fatal("a voter is asked twice at once")
 	}
-	round[0].answer <- nil
+	first.answer <- nil
 	one.is(t, nil)
 	next := <-c.asked // the one that follows is for all that came meanwhile
 	for _, v := range more {
@@ -311,12 +309,40 @@ func TestRoundsAreShared(t *testing.T) {
 	for _, v := range more {
 		v.is(t, nil)
 	}
-	round[1].answer <- nil // nobody waits: nothing follows
 	c.close()
 	c.wait()
 	if len(c.asked) != 0 {
 		t.Fatal("asked for nobody")
 	}
+}
+
+// TestVotersThatHangAreNotWaitedFor: if who was asked fails, or takes its time, the others are asked.
+func TestVotersThatHangAreNotWaitedFor(t *testing.T) {
+	c := newCourt(t, voter("self"), voter("a"), voter("b")).at(10)
+	c.sends(&raft.AppendEntriesRequest{Term: 3})
+	one := c.claim(10)
+	a := <-c.asked
+	c.nudge()
+	if len(c.asked) != 0 {
+		t.Fatal("everybody is asked at once")
+	}
+	c.at(10 + int64(impatient))
+	c.nudge()
+	b := <-c.asked
+	if a.to != "a" || b.to != "b" {
+		t.Fatal(a.to, b.to)
+	}
+	b.answer <- nil
+	one.is(t, nil)
+	two := c.at(10 + 2*int64(impatient)).claim(10 + 2*impatient) // a has not answered yet: b is asked
+	if b = <-c.asked; b.to != "b" {
+		t.Fatal(b.to)
+	}
+	b.answer <- nil
+	two.is(t, nil)
+	a.answer <- nil
+	c.close()
+	c.wait()
 }
 
 // A voter that does not answer is left alone for a while, and Raft's own messages to it count.
@@ -366,7 +392,7 @@ func (r *rail) Close() error                       { r.closed.Store(true); retur
 func TestPipelinedAnswersCountFromTheirSending(t *testing.T) {
 	c := newCourt(t, voter("self"), voter("a"))
 	inner := &rail{answers: make(chan raft.AppendFuture)}
-	p := newNotedPipeline(inner, c.proof, "a")
+	p := newNotedPipeline(inner, c.proof, &disk{}, "a")
 	var futures []raft.AppendFuture
 	for i := range 4 {
 		f, err := p.at(c, int64(10*i)).AppendEntries(&raft.AppendEntriesRequest{Term: 3}, &raft.AppendEntriesResponse{Term: 3, Success: i != 2})

@@ -35,7 +35,7 @@ func (g *Group) Propose(p *Proposal) {
 func (g *Group) propose(p *Proposal, f engine.Footprint) {
 	now, since := g.clock.read(g.opts.Engine.Clock())
 	number, err := uint64(0), ErrNotLeader
-	if g.raft().State() == raft.Leader {
+	if g.State() == raft.Leader {
 		number, err = g.inFlight.add(p, f, since)
 	}
 	if err != nil {

@@ -82,7 +82,7 @@ func (g *tapped) caughtUp(id string) {
 
 // quiet is for tests that want no message that they did not ask for.
 var quiet = Timeouts{Heartbeat: time.Hour, Lease: time.Hour, Commit: time.Hour, Stuck: 10 * time.Millisecond,
-	Proposal: time.Hour, Proof: time.Hour}
+	Proposal: time.Hour, Proof: time.Hour, Beat: -1}
 
 func (n *node) claim() (verdict, time.Duration) {
 	v := make(verdict, 1)

@@ -8,24 +8,37 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+// idleLooks is how many times longer the reaper sleeps while nothing is in flight: many idle shards should cost little.
+const idleLooks = 4
+
 // reap answers what the FSM does not: proposals that were refused, those whose entry Raft has given up, and those that
 // take too long. In the normal case it has nothing to do, and nothing wakes it for a batch.
 func (g *Group) reap() {
-	ticker := time.NewTicker(max(g.opts.Timeouts.Stuck/2, time.Millisecond))
-	defer ticker.Stop()
+	often := max(g.opts.Timeouts.Stuck/2, time.Millisecond)
+	timer := time.NewTimer(often)
+	defer timer.Stop()
+	stalled := false
 	for {
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-g.wakeReaper:
 		case <-g.stop:
 			return
 		}
-		g.reapOnce()
+		stalled = g.lookAtDisk(stalled)
+		g.settleMemory()
+		g.reapOnce(stalled)
+		if stalled || g.inFlight.len() > 0 || g.proof.isAwaited() {
+			timer.Reset(often)
+		} else {
+			timer.Reset(idleLooks * often)
+		}
 	}
 }
 
-func (g *Group) reapOnce() {
+func (g *Group) reapOnce(stalled bool) {
 	g.gate.openIfStuck()
+	g.proof.nudge()
 	g.proof.expire(g.opts.Uptime() - g.opts.Timeouts.Proof)
 	for _, r := range g.inFlight.takeRefused() {
 		r.proposal.Done(r.proposal, r.err)
@@ -36,11 +49,15 @@ func (g *Group) reapOnce() {
 		stuck = math.MaxInt64
 	}
 	g.inFlight.ask(stuck, g.stuck)
-	expired := g.inFlight.expire(now - g.opts.Timeouts.Proposal)
-	if len(expired) == 0 {
-		return
-	}
+	before := now - g.opts.Timeouts.Proposal
 	err := fmt.Errorf("%w: not committed within %v", ErrIndeterminate, g.opts.Timeouts.Proposal)
+	if stalled {
+		before, err = math.MaxInt64, fmt.Errorf("%w: %w", ErrIndeterminate, errStalled)
+	}
+	expired := g.inFlight.expire(before)
+	if stalled {
+		g.proof.leadershipMayHaveChanged()
+	}
 	for _, p := range expired {
 		p.Done(p, err)
 	}

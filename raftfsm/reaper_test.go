@@ -112,9 +112,9 @@ func TestReaperLeavesWhatIsBeingApplied(t *testing.T) {
 	for { // until one is applied before its time is up
 		o = n.propose("x")
 		<-entered
-		n.group.reapOnce()
+		n.group.reapOnce(false)
 		time.Sleep(2 * time.Millisecond)
-		n.group.reapOnce()
+		n.group.reapOnce(false)
 		if o.times.Load() == 0 {
 			break
 		}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -21,6 +23,11 @@ import (
 //     is being looked at: else the term could go back behind a vote. All others wait for the main goroutine.
 //   - LeaderCommitIndex is cut down to the last entry that the message vouches for: a follower takes it for all of its
 //     own log, the end of which may be an earlier leader's.
+//   - A replica that may have forgotten something is not told to stand, and its votes are marked (memory.go, ballot.go).
+//
+// A heartbeat is left out if the follower has just answered something else: most of what idle shards would cost.
+//
+// While the disk stalls it sends nothing that is a leader's (disk.go).
 //
 // It stays when Raft is started anew beneath a group, so it has no Close that Raft could find.
 type sentry struct {
@@ -29,6 +36,13 @@ type sentry struct {
 	fence termFence
 	inbox chan raft.RPC
 
+	memory    *memory // nil before begin
+	disk      *disk
+	beat      time.Duration
+	last      func() uint64 // the end of this replica's log
+	ballots   ballots
+	successor atomic.Pointer[leaderNews]
+
 	stop       chan struct{}
 	goroutines sync.WaitGroup
 }
@@ -36,15 +50,45 @@ type sentry struct {
 var _ Transport = (*sentry)(nil)
 
 var (
-	errStale   = errors.New("the message is of another term")
-	errStopped = errors.New("the replica is being stopped")
+	errStale     = errors.New("the message is of another term")
+	errForgetful = errors.New("the replica may have forgotten entries, and does not stand")
+	errStopped   = errors.New("the replica is being stopped")
 )
 
-// newSentry starts the goroutine that checks what comes in.
-func newSentry(inner Transport, p *proof) *sentry {
-	s := &sentry{inner: inner, proof: p, inbox: make(chan raft.RPC), stop: make(chan struct{})}
+// leaderNews is a leader that Raft does not know of yet.
+type leaderNews struct {
+	term    uint64
+	id      raft.ServerID
+	address raft.ServerAddress
+}
+
+// begin gives the sentry what belongs to the group, before anything goes out or comes in.
+func (s *sentry) begin(g *Group) {
+	s.memory, s.disk = g.memory, &g.disk
+	s.last = func() uint64 {
+		index, _ := g.memory.last()
+		return index
+	}
+	s.ballots.others = func() (n int) {
+		for _, server := range g.proof.configuration().Servers {
+			if server.Suffrage == raft.Voter && server.ID != g.opts.ID {
+				n++
+			}
+		}
+		return n
+	}
+	s.beat = g.opts.Timeouts.Beat
+	s.ballots.wait, s.ballots.stop = g.opts.Timeouts.Election, s.stop
+	s.ballots.won = func() {
+		g.opts.Logger.Error("voters of this shard have lost power together, and may have lost what was acknowledged last; "+
+			"all of them are here, and the one with the longest log is elected", "shard", g.opts.Group, "log-ends-at", s.last())
+	}
 	s.goroutines.Go(s.receive)
-	return s
+}
+
+// newSentry returns one to which begin is to be called.
+func newSentry(inner Transport, p *proof) *sentry {
+	return &sentry{inner: inner, proof: p, inbox: make(chan raft.RPC), stop: make(chan struct{})}
 }
 
 // close closes the transport beneath too.
@@ -58,24 +102,33 @@ func (s *sentry) close() error {
 	return err
 }
 
+// receive checks what comes in while what came before may wait for Raft: each connection has one message under way.
 func (s *sentry) receive() {
+	var waiting []raft.RPC
 	for {
+		var inbox chan<- raft.RPC
+		var next raft.RPC
+		if len(waiting) > 0 {
+			inbox, next = s.inbox, waiting[0]
+		}
 		select {
 		case rpc := <-s.inner.Consumer():
 			if err := s.admit(rpc.Command); err != nil {
 				rpc.Respond(emptyAnswer(rpc.Command), err)
 				continue
 			}
-			if !s.pass(rpc) {
-				return
-			}
+			waiting = append(waiting, s.marked(rpc))
+		case inbox <- next:
+			waiting = slices.Delete(waiting, 0, 1)
 		case <-s.stop:
+			for _, rpc := range waiting {
+				rpc.Respond(emptyAnswer(rpc.Command), errStopped)
+			}
 			return
 		}
 	}
 }
 
-// pass waits until Raft takes the message; false if it is being stopped, which then is the answer.
 // emptyAnswer is what goes beside an error: a transport in memory looks at it before it looks at the error.
 func emptyAnswer(command any) any {
 	if _, ok := command.(*raft.AppendEntriesRequest); ok {
@@ -84,6 +137,7 @@ func emptyAnswer(command any) any {
 	return nil
 }
 
+// pass waits until Raft takes the message; false if it is being stopped, which then is the answer.
 func (s *sentry) pass(rpc raft.RPC) bool {
 	select {
 	case s.inbox <- rpc:
@@ -101,19 +155,57 @@ func (s *sentry) admit(command any) error {
 		if last := m.PrevLogEntry + uint64(len(m.Entries)); m.LeaderCommitIndex > last {
 			m.LeaderCommitIndex = last
 		}
+		s.notice(m)
 	case *raft.TimeoutNowRequest:
 		term, ok := decodeTerm(m.Addr)
 		if current := s.fence.term.Load(); !ok || term != current {
 			return fmt.Errorf("%w: it is from term %d, this is term %d", errStale, term, current)
 		}
+		if s.memory.doubt.Load() {
+			return errForgetful
+		}
 	}
 	return nil
+}
+
+// notice sees what a leader sends before Raft does.
+func (s *sentry) notice(m *raft.AppendEntriesRequest) {
+	s.memory.hear(m)
+	if known := s.successor.Load(); m.Term > s.fence.term.Load() && (known == nil || known.term < m.Term) {
+		s.successor.Store(&leaderNews{m.Term, raft.ServerID(m.ID), s.inner.DecodePeer(m.Addr)})
+	}
+}
+
+// marked has the answer to a request for a vote be marked, if this replica may have forgotten something.
+func (s *sentry) marked(rpc raft.RPC) raft.RPC {
+	switch rpc.Command.(type) {
+	case *raft.RequestVoteRequest, *raft.RequestPreVoteRequest:
+	default:
+		return rpc
+	}
+	if !s.memory.doubt.Load() {
+		return rpc
+	}
+	answer, asker := make(chan raft.RPCResponse, 1), rpc
+	rpc.RespChan = answer
+	s.goroutines.Go(func() {
+		select {
+		case a := <-answer:
+			asker.Respond(markDoubtful(a.Response), a.Error)
+		case <-s.stop:
+			asker.Respond(nil, errStopped)
+		}
+	})
+	return rpc
 }
 
 // SetHeartbeatHandler is told by each start of Raft.
 func (s *sentry) SetHeartbeatHandler(handle func(raft.RPC)) {
 	s.inner.SetHeartbeatHandler(func(rpc raft.RPC) {
 		m, ok := rpc.Command.(*raft.AppendEntriesRequest)
+		if ok {
+			s.notice(m)
+		}
 		if !ok || !s.fence.within(m.Term, func() { handle(rpc) }) {
 			s.pass(rpc)
 			return
@@ -168,7 +260,19 @@ func decodeTerm(b []byte) (uint64, bool) {
 // AppendEntries sends entries or a heartbeat and waits for the answer.
 func (s *sentry) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
 	a *raft.AppendEntriesResponse) error {
+	if s.disk.stalls() {
+		return errStalled
+	}
 	s.proof.sends(q)
+	if isHeartbeat(q) {
+		if s.proof.heardOf(id, q.Term, s.proof.now()-s.beat) {
+			*a = raft.AppendEntriesResponse{RPCHeader: q.RPCHeader, Term: q.Term, Success: true}
+			return nil
+		}
+		m := *q
+		m.Leader = progress{s.last(), s.proof.acknowledged(id, q.Term)}.encode()
+		q = &m
+	}
 	sent := s.proof.now()
 	err := s.inner.AppendEntries(id, to, q, a)
 	if err == nil {
@@ -183,10 +287,8 @@ func (s *sentry) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) 
 	if err != nil {
 		return nil, err
 	}
-	return newNotedPipeline(inner, s.proof, id), nil
+	return newNotedPipeline(inner, s.proof, s.disk, id), nil
 }
-
-// The others pass as they are.
 
 // Consumer is where Raft takes its messages from.
 func (s *sentry) Consumer() <-chan raft.RPC { return s.inbox }
@@ -194,15 +296,25 @@ func (s *sentry) Consumer() <-chan raft.RPC { return s.inbox }
 // LocalAddr is this replica's address.
 func (s *sentry) LocalAddr() raft.ServerAddress { return s.inner.LocalAddr() }
 
-// RequestVote asks for a vote.
+// RequestVote asks for a vote, which may count only if all give theirs.
 func (s *sentry) RequestVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestVoteRequest, a *raft.RequestVoteResponse) error {
-	return s.inner.RequestVote(id, to, q, a)
+	b := s.ballots.join(&s.ballots.mu.votes, q.Term, id)
+	doubtful := s.memory.doubt.Load()
+	err := s.inner.RequestVote(id, to, q, a)
+	doubtful = doubtful || s.memory.doubt.Load() || isDoubtful(a.RPCHeader)
+	a.Granted = s.ballots.settle(b, err == nil && a.Granted, doubtful)
+	return err
 }
 
 // RequestPreVote asks whether a vote would be given. Without the method Raft leaves pre-votes out.
 func (s *sentry) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestPreVoteRequest,
 	a *raft.RequestPreVoteResponse) error {
-	return s.inner.RequestPreVote(id, to, q, a)
+	b := s.ballots.join(&s.ballots.mu.preVotes, q.Term, id)
+	doubtful := s.memory.doubt.Load()
+	err := s.inner.RequestPreVote(id, to, q, a)
+	doubtful = doubtful || s.memory.doubt.Load() || isDoubtful(a.RPCHeader)
+	a.Granted = s.ballots.settle(b, err == nil && a.Granted, doubtful)
+	return err
 }
 
 // InstallSnapshot sends a snapshot.

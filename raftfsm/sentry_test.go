@@ -91,6 +91,8 @@ func (p *tap) TimeoutNow(id raft.ServerID, to raft.ServerAddress, q *raft.Timeou
 func guarded(t *testing.T) (*sentry, *tap) {
 	p := newTap("a")
 	s := newSentry(p, &proof{})
+	s.memory = &memory{fence: &s.fence, last: func() (uint64, bool) { return 0, false }}
+	s.goroutines.Go(s.receive)
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Error(err)

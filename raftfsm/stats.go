@@ -20,10 +20,10 @@ type Stats struct {
 
 // Stats takes a look at the group.
 func (g *Group) Stats() Stats {
-	address, id := g.raft().LeaderWithID()
+	address, id := g.Leader()
 	durable, _, _, _, _ := g.opts.Engine.Durable()
 	s := Stats{
-		State:     g.raft().State().String(),
+		State:     g.State().String(),
 		LeaderID:  id,
 		Leader:    address,
 		Term:      g.raft().CurrentTerm(),
@@ -40,8 +40,23 @@ func (g *Group) Stats() Stats {
 	return s
 }
 
-// State is whether this replica leads, follows, stands or has stopped.
-func (g *Group) State() raft.RaftState { return g.raft().State() }
+// State is whether this replica leads, follows, stands or has stopped. A leader that is stalled is none.
+func (g *Group) State() raft.RaftState {
+	s := g.raft().State()
+	if s == raft.Leader && g.stalled() {
+		return raft.Follower
+	}
+	return s
+}
 
-// Leader is the known leader, both empty if there is none.
-func (g *Group) Leader() (raft.ServerAddress, raft.ServerID) { return g.raft().LeaderWithID() }
+// Leader is the known leader, both empty if there is none. If this replica is stalled, it is the one that has sent something
+// meanwhile.
+func (g *Group) Leader() (raft.ServerAddress, raft.ServerID) {
+	if !g.stalled() {
+		return g.raft().LeaderWithID()
+	}
+	if n := g.sentry.successor.Load(); n != nil && n.term > g.raft().CurrentTerm() {
+		return n.address, n.id
+	}
+	return "", ""
+}

@@ -23,6 +23,8 @@ type network struct {
 	deliver bool               // whether they arrive: then it is the answers that are held up
 	release chan struct{}
 	nodes   map[raft.ServerAddress]*node
+	// weather, if set, says of a message whether it is lost, or the answer to it.
+	weather func() (lost, answerLost bool)
 }
 
 // dial is a SnapshotDialer: it connects to a replica over a pipe.
@@ -55,6 +57,21 @@ func (w *wire) isCut(to raft.ServerAddress) bool {
 	return w.net.cut[to] || w.net.cut[w.LocalAddr()]
 }
 
+// carry sends a message through the weather.
+func (w *wire) carry(to raft.ServerAddress, send func() error) error {
+	lost, answerLost := false, false
+	if w.net.weather != nil {
+		lost, answerLost = w.net.weather()
+	}
+	if lost || w.isCut(to) {
+		return errNoWay
+	}
+	if err := send(); err != nil || !answerLost {
+		return err
+	}
+	return errNoWay
+}
+
 func (w *wire) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
 	a *raft.AppendEntriesResponse) error {
 	if w.isCut(to) {
@@ -64,7 +81,7 @@ func (w *wire) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.Ap
 	held, deliver, release := w.net.hold == w.LocalAddr() && len(q.Entries) > 0, w.net.deliver, w.net.release
 	w.net.mu.Unlock()
 	if !held {
-		return w.InmemTransport.AppendEntries(id, to, q, a)
+		return w.carry(to, func() error { return w.InmemTransport.AppendEntries(id, to, q, a) })
 	}
 	if deliver {
 		_ = w.InmemTransport.AppendEntries(id, to, q, a)
@@ -75,18 +92,12 @@ func (w *wire) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.Ap
 
 func (w *wire) RequestVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestVoteRequest,
 	a *raft.RequestVoteResponse) error {
-	if w.isCut(to) {
-		return errNoWay
-	}
-	return w.InmemTransport.RequestVote(id, to, q, a)
+	return w.carry(to, func() error { return w.InmemTransport.RequestVote(id, to, q, a) })
 }
 
 func (w *wire) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestPreVoteRequest,
 	a *raft.RequestPreVoteResponse) error {
-	if w.isCut(to) {
-		return errNoWay
-	}
-	return w.InmemTransport.RequestPreVote(id, to, q, a)
+	return w.carry(to, func() error { return w.InmemTransport.RequestPreVote(id, to, q, a) })
 }
 
 func (n *network) holdEntriesOf(who raft.ServerAddress, deliver bool) {

@@ -110,6 +110,11 @@ func (s *session) elsewhere() bool {
 	return f != nil && s.origin == nil && !f.leads()
 }
 
+// readsHere says whether this node's own replica answers a command: a read of a READONLY connection, which may see the past.
+func (s *session) readsHere(e *entry) bool {
+	return s.readOnly && e.server == nil && e.row.Flags&command.ReadOnly != 0 && s.server.node.routing.Load().sole != nil
+}
+
 // comeHome has this node run the session's commands again.
 func (s *session) comeHome() {
 	s.up.end()

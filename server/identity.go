@@ -19,6 +19,8 @@ type nodeIdentity struct {
 	Cluster string `json:"cluster,omitempty"` // likewise; "" while it is about to join
 	Seed    uint64 `json:"seed,omitempty"`    // of the keys' hashes, the same in all of the cluster
 	Founder bool   `json:"founder,omitempty"` // it began the cluster
+	// Recovering says that this node is being made the only one of a new cluster (recover.go), and is neither yet.
+	Recovering bool `json:"recovering,omitempty"`
 }
 
 const identityFile = "node.json"

@@ -55,6 +55,10 @@ const metaLoop = 1<<32 - 2
 // joinPause is how long a node waits before it asks again to be taken in.
 const joinPause = 500 * time.Millisecond
 
+// documentPatience is how long a member that starts waits for the document before it takes clients, whom it could tell
+// nothing. It is longer than an election takes.
+const documentPatience = 3 * time.Second
+
 // maxStrangers is after how many vain proofs of the secret it gives up.
 const maxStrangers = 5
 
@@ -97,6 +101,8 @@ func (m *member) identify(v *config.Values) (known bool, err error) {
 	}
 	joins := v.Cluster.Join != ""
 	switch {
+	case m.id.Recovering:
+		return known, errors.New("a recovery of this node was begun and has not ended: run larder cluster recover again")
 	case known && m.id.Cluster == "" && !joins:
 		return known, errors.New("this folder was about to join a cluster: give cluster-join again, or remove it")
 	case known:
@@ -262,8 +268,11 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 		return err
 	}
 	m.meta.Store(meta)
-	if !sh.group.IsSoleVoter() {
-		return nil // the others say what this node has missed
+	if !sh.group.IsSoleVoter() { // the others say what this node has missed
+		if m.joined == nil {
+			_, _ = meta.Wait(shortly(ctx, documentPatience), func(*cluster.View) bool { return true }) // it serves without, too
+		}
+		return nil
 	}
 	if err := sh.group.WaitReady(ctx); err != nil {
 		return err
@@ -353,8 +362,8 @@ func (m *member) start(known bool) (err error) {
 	meta := m.meta.Load()
 	m.agent, err = cluster.StartAgent(cluster.AgentOptions{
 		Self: cluster.NodeID(m.id.Node), Meta: meta, Client: m.client, Replicas: m.replicas,
-		Planner: cluster.Planner{ReplaceAfter: m.node.config.Load().Cluster.ReplaceAfter},
-		Clock:   time.Now, Logger: m.node.log,
+		ReplaceAfter: func() time.Duration { return m.node.config.Load().Cluster.ReplaceAfter },
+		Clock:        time.Now, Logger: m.node.log,
 	})
 	if err != nil {
 		return err
@@ -365,6 +374,9 @@ func (m *member) start(known bool) (err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	m.following.Go(func() { m.follow(ctx) })
+	if m.endpoint != nil {
+		m.running.Go(func() { m.askStanding(ctx) })
+	}
 	if known {
 		m.running.Go(func() { m.announce(ctx) })
 	}
@@ -424,6 +436,10 @@ func (m *member) announce(ctx context.Context) {
 				}
 			}
 			_, err := meta.Do(shortly(ctx, 10*time.Second), cluster.Join{ClusterID: m.id.Cluster, Node: self})
+			if errors.Is(err, cluster.ErrRemoved) {
+				m.node.fatal(err)
+				return
+			}
 			if errors.Is(err, cluster.ErrRefused) {
 				m.node.log.Error("the cluster does not take this node's addresses or release", "error", err)
 				return

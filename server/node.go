@@ -83,11 +83,16 @@ func logPolicy(f config.Fsync) aof.SyncPolicy {
 	return aof.Always
 }
 
-// openNode opens everything and waits until the shard can be read and written.
-func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal func(error)) (_ *node, err error) {
+func newNode(c *config.Config, log *slog.Logger, fatal func(error)) *node {
 	n := &node{config: c, log: log, fatal: fatal, threads: eventLoops(c.Load()), clustered: c.Load().Cluster.Enabled, drawn: rand.Uint64(), wantLook: make(chan struct{}, 1), wantRoom: make(chan struct{}, 1)}
 	n.shards.Store(&[]*shard{})
 	n.setRouting(soleRouting(nil))
+	return n
+}
+
+// openNode opens everything and waits until the shard can be read and written.
+func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal func(error)) (_ *node, err error) {
+	n := newNode(c, log, fatal)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close(ctx, false))
@@ -98,6 +103,9 @@ func openNode(ctx context.Context, c *config.Config, log *slog.Logger, fatal fun
 	}
 	n.setEviction(c.Load())
 	if err := n.openMember(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.aof.ClearForgotten(); err != nil { // each replica has noted it for itself
 		return nil, err
 	}
 	debug.FreeOSMemory() // what the replay has left behind
@@ -228,6 +236,7 @@ func (n *node) close(ctx context.Context, save bool) (err error) {
 	}
 	if n.member != nil {
 		n.member.close()
+		n.handOver()
 	}
 	for _, sh := range n.local() {
 		err = errors.Join(err, n.closeShard(ctx, sh))
@@ -251,6 +260,22 @@ func (n *node) close(ctx context.Context, save bool) (err error) {
 		err = errors.Join(err, n.lock.Close())
 	}
 	return err
+}
+
+// handOver has other nodes lead what this one leads, which is about to stop: they need not find out by its silence. That its
+// agent and control API are closed keeps them from handing it back.
+func (n *node) handOver() {
+	var under sync.WaitGroup
+	for _, sh := range n.all() {
+		if sh.group.CanRead() && len(sh.group.Followers()) > 0 {
+			under.Go(func() {
+				if err := sh.group.TransferToFurthest(); err != nil {
+					n.log.Warn("nobody else leads the shard yet", "shard", sh.id, "error", err)
+				}
+			})
+		}
+	}
+	under.Wait()
 }
 
 // reload drops the fronts and rebuilds them from store and log; see shard.reload.

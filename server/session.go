@@ -455,7 +455,7 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 	if s.multi != nil && (e.server == nil || !e.server.InMulti) {
 		return s.enqueue(e, args)
 	}
-	if s.multi == nil && e.leaders() {
+	if s.multi == nil && e.leaders() && !s.readsHere(e) {
 		forward, wait := s.away()
 		if wait {
 			return false

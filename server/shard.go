@@ -64,12 +64,16 @@ type shardOptions struct {
 	shards    int           // of the cluster, about
 	self      raft.ServerID // this node's name in the group
 	bootstrap []raft.Server // the first configuration of a new group; nil: there is one, which this node joins
+	takeOver  bool          // this node is made the group's only voter
 	transport raftfsm.Transport
 	snapshots raftfsm.SnapshotDialer // how another replica is sent this one's state; nil: none is
 	incoming  net.Listener           // of snapshots for this one, which the shard closes; nil: none come
 	lead      func(leader bool)      // told of each change of leadership here; nil: nobody
 	seed      func() uint64          // draws the hash seed of a new shard; nil: at random
 }
+
+// metaCommit is how soon all nodes are to know what the document says: redirections go by it.
+const metaCommit = 50 * time.Millisecond
 
 // openShard opens a shard. It does not wait until it can be read: see waitReady.
 func (n *node) openShard(o shardOptions) (_ *shard, err error) {
@@ -112,15 +116,21 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 	if !o.system {
 		n.divide(append(n.local()[:len(n.local()):len(n.local())], sh)) // what is replayed needs room
 	}
+	timeouts := raftfsm.Timeouts{}
+	if o.system {
+		timeouts.Commit = metaCommit
+	}
 	sh.group, err = raftfsm.Open(raftfsm.Options{
 		ID: o.self, Group: o.id, Node: n.drawn,
 		Bootstrap:    o.bootstrap,
+		TakeOver:     o.takeOver,
 		Engine:       raftfsm.ForEngine(sh.engine, n.member.id.Cluster, o.id),
 		Log:          sh.part,
 		Stable:       n.stable.Group(o.id),
 		Transport:    o.transport,
 		DialSnapshot: o.snapshots,
 		Sync:         n.aof.Sync,
+		Forgot:       n.aof.MayHaveForgotten(),
 		Clock:        time.Now,
 		WallShift:    n.wall.offset,
 		Uptime:       n.uptime,
@@ -128,6 +138,7 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		Fatal:        n.fatal,
 		OnLeadership: o.lead,
 		OnLanded:     sh.wakeLanes,
+		Timeouts:     timeouts,
 		Logger:       n.log,
 	})
 	if err != nil {

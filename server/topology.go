@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -154,16 +153,6 @@ func (n *clusterNode) port(secure bool) int {
 func (m *clusterMap) identity(s *clusterShard) string {
 	sum := sha1.Sum(fmt.Appendf(nil, "%s shard %d", m.ID, s.ID)) // a name, no secret
 	return hex.EncodeToString(sum[:])
-}
-
-// hostOf is an address under which clients on this machine, at least, reach a server that listens so.
-func hostOf(bind []string) string {
-	for _, b := range bind {
-		if ip := net.ParseIP(strings.TrimPrefix(b, "-")); ip != nil && !ip.IsUnspecified() {
-			return ip.String()
-		}
-	}
-	return "127.0.0.1"
 }
 
 // hostPort is a node's address for show.

@@ -21,6 +21,7 @@ import (
 type clusterCmd struct {
 	Status       clusterStatusCmd    `cmd:"" help:"Show nodes, shards, moves and migrations."`
 	Wait         clusterWaitCmd      `cmd:"" help:"Wait until the cluster is as it should be."`
+	Add          clusterAddCmd       `cmd:"" help:"Tell how a node joins, or wait until one has."`
 	Drain        clusterDrainCmd     `cmd:"" help:"Move a node's replicas to others."`
 	Undrain      clusterUndrainCmd   `cmd:"" help:"Take a drained node into use again."`
 	Remove       clusterRemoveCmd    `cmd:"" help:"Remove a node that has been drained."`
@@ -33,6 +34,7 @@ type clusterCmd struct {
 	Pause        clusterPauseCmd     `cmd:"" help:"Have a move or a migration rest."`
 	Resume       clusterResumeCmd    `cmd:"" help:"Have a move or a migration go on."`
 	Cancel       clusterCancelCmd    `cmd:"" help:"Take a move or a migration back."`
+	Recover      clusterRecoverCmd   `cmd:"" help:"Begin a new cluster out of one node after a majority is lost for good. Loses writes."`
 }
 
 // adminTarget is the node whose admin API is called.
@@ -128,7 +130,11 @@ func printReport(w io.Writer, r *cluster.Report) error {
 		if g.Group == cluster.MetaGroup {
 			name, slots = "meta", "-"
 		}
-		p("%s\t%s\t%d\t%s\n", name, slots, g.Term, replicas(g.Replicas))
+		term := strconv.FormatUint(g.Term, 10)
+		if g.Leader == "" {
+			term = "NO LEADER"
+		}
+		p("%s\t%s\t%s\t%s\n", name, slots, term, replicas(g.Replicas))
 	}
 	if len(r.Moves) > 0 {
 		p("\nMOVE\tSHARD\tFROM\tTO\tSTEP\tENTRIES BEHIND\n")
@@ -202,6 +208,9 @@ func replicas(list []cluster.ReplicaReport) string {
 		if !r.Wanted {
 			text += " (leaves)"
 		}
+		if !r.Answers {
+			text += " (silent)"
+		}
 		if r.Lag > 0 {
 			text += fmt.Sprintf(" (%d behind)", r.Lag)
 		}
@@ -213,7 +222,7 @@ func replicas(list []cluster.ReplicaReport) string {
 type clusterWaitCmd struct {
 	adminTarget
 	Voters  int           `help:"How many voters each group has to have, at least." default:"1"`
-	Settled bool          `help:"Nothing may be under way, either."`
+	Settled bool          `help:"Nothing may be under way either, and every voter has to have caught up."`
 	Timeout time.Duration `help:"How long to wait." default:"30s"`
 }
 
@@ -241,6 +250,25 @@ func (c *clusterWaitCmd) Run() error {
 	}
 }
 
+// maxBehind is how many entries a voter may be behind that counts as one that has caught up.
+const maxBehind = 1000
+
+// behind says which voter could not take the place of another that is lost now; empty: none.
+func behind(r *cluster.Report) string {
+	for _, g := range r.Groups {
+		for _, v := range g.Replicas {
+			switch {
+			case v.Role != "leader" && v.Role != "voter":
+			case !v.Answers:
+				return fmt.Sprintf("node %s, which votes in group %d, does not answer", short(v.Node), g.Group)
+			case v.Lag > maxBehind:
+				return fmt.Sprintf("node %s is %d entries behind in group %d", short(v.Node), v.Lag, g.Group)
+			}
+		}
+	}
+	return ""
+}
+
 // lacks says what is not yet as it should be; empty: all is.
 func (c *clusterWaitCmd) lacks(r *cluster.Report) string {
 	for _, g := range r.Groups {
@@ -251,8 +279,11 @@ func (c *clusterWaitCmd) lacks(r *cluster.Report) string {
 			return fmt.Sprintf("group %d has %d voters", g.Group, g.Voters)
 		}
 	}
-	if c.Settled && !r.Settled {
+	if !c.Settled {
+		return ""
+	}
+	if !r.Settled {
 		return "changes are under way"
 	}
-	return ""
+	return behind(r)
 }

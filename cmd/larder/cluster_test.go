@@ -49,7 +49,7 @@ func TestReportIsReadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"changing", "aaaaaaaa  h:1", "meta ", "aaaaaaaa*", "bbbbbbbb+ (leaves) (7 behind)", "adds the new replica", "copying, paused"} {
+	for _, want := range []string{"changing", "aaaaaaaa  h:1", "meta ", "aaaaaaaa*", "bbbbbbbb+ (leaves) (silent) (7 behind)", "adds the new replica", "copying, paused"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}
@@ -64,6 +64,20 @@ func TestWaitSaysWhatLacks(t *testing.T) {
 		"changes are under way": {Voters: 1, Settled: true},
 	} {
 		if got := c.lacks(&r); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+	r.Settled = true
+	voter := cluster.ReplicaReport{Node: "bbbbbbbbbb", Role: "voter"}
+	for want, v := range map[string]func(v *cluster.ReplicaReport){
+		"node bbbbbbbb, which votes in group 1, does not answer": func(*cluster.ReplicaReport) {},
+		"node bbbbbbbb is 2000 entries behind in group 1":        func(v *cluster.ReplicaReport) { v.Answers, v.Lag = true, 2000 },
+		"": func(v *cluster.ReplicaReport) { v.Answers, v.Lag = true, 7 },
+	} {
+		one := voter
+		v(&one)
+		r.Groups[1].Replicas = []cluster.ReplicaReport{one}
+		if got := (&clusterWaitCmd{Voters: 1, Settled: true}).lacks(&r); got != want {
 			t.Errorf("%q, not %q", got, want)
 		}
 	}

@@ -202,6 +202,9 @@ func (t *transcript) dial(rw io.ReadWriter, random io.Reader, self statement) (t
 		return theirs, err
 	}
 	if _, err = io.ReadFull(rw, t.acceptor[:]); err != nil {
+		if errors.Is(err, io.EOF) || isReset(err) {
+			err = fmt.Errorf("it hung up before it said anything (does one of the two use TLS, and the other not?): %w", err)
+		}
 		return theirs, err
 	}
 	own := self.encodeDialler()

@@ -1,0 +1,401 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/larder-db/larder/cluster"
+)
+
+// clusterSecret is what the nodes of these tests share.
+const clusterSecret = "only for tests"
+
+// newMember describes a node of a cluster, which joins the one that is given; nil: it founds one.
+func newMember(t testing.TB, joins *server, directives ...string) *server {
+	t.Helper()
+	own := []string{"--cluster-port", strconv.Itoa(freePort(t)), "--admin-port", strconv.Itoa(freePort(t)), "--cluster-secret", clusterSecret}
+	if joins != nil {
+		own = append(own, "--cluster-join", joins.addr())
+	}
+	return newLarder(t, t.TempDir(), append(own, directives...)...)
+}
+
+// startMembers starts nodes of one cluster and waits until each group has three voters, or as many as there can be.
+func startMembers(t testing.TB, count int, directives ...string) []*server {
+	t.Helper()
+	var nodes []*server
+	for i := range count {
+		var first *server
+		if i > 0 {
+			first = nodes[0]
+		}
+		n := newMember(t, first, directives...)
+		n.start()
+		nodes = append(nodes, n)
+	}
+	settle(t, nodes[0], min(count, 3))
+	return nodes
+}
+
+// settle waits until a cluster is as it should be.
+func settle(t testing.TB, n *server, voters int) {
+	t.Helper()
+	mustCluster(t, n, "wait", "--voters", strconv.Itoa(voters), "--settled", "--timeout", patience.String())
+}
+
+// onCluster runs larder cluster by way of a node.
+func onCluster(t testing.TB, n *server, args ...string) (string, error) {
+	t.Helper()
+	return runTool(t, nil, larderProgram, append([]string{"cluster", args[0], "--addr", n.addr()}, args[1:]...)...)
+}
+
+func mustCluster(t testing.TB, n *server, args ...string) string {
+	t.Helper()
+	out, err := onCluster(t, n, args...)
+	if err != nil {
+		t.Fatalf("larder cluster %s: %v: %s\nthe node said:\n%s", strings.Join(args, " "), err, out, n.output.String())
+	}
+	return out
+}
+
+// refusedBy runs larder cluster, which must be refused with the reason.
+func refusedBy(t testing.TB, n *server, want string, args ...string) {
+	t.Helper()
+	if out, err := onCluster(t, n, args...); err == nil || !strings.Contains(out, want) {
+		t.Errorf("larder cluster %s: %v: %q; want %q", strings.Join(args, " "), err, out, want)
+	}
+}
+
+func status(t testing.TB, n *server) (r cluster.Report) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(mustCluster(t, n, "status", "--json")), &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// eventually waits until something is so.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never: ", what)
+		}
+	}
+}
+
+func clientOf(t testing.TB, n *server) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: n.addr(), MaxRetries: -1})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// leaderOf is the node that leads the first shard.
+func leaderOf(t testing.TB, nodes []*server) (leader *server, others []*server) {
+	t.Helper()
+	eventually(t, "somebody leads", func() bool {
+		leader, others = nil, nil
+		for _, n := range nodes {
+			role, err := clientOf(t, n).Do(context.Background(), "ROLE").Slice()
+			if err == nil && len(role) > 0 && role[0] == "master" && leader == nil {
+				leader = n
+				continue
+			}
+			others = append(others, n)
+		}
+		return leader != nil
+	})
+	return leader, others
+}
+
+func TestMembersComeAndGo(t *testing.T) {
+	nodes := startMembers(t, 3, "--replace-after", "1")
+	if out := mustCluster(t, nodes[0], "add"); !strings.Contains(out, "--cluster-join "+nodes[0].addr()) {
+		t.Errorf("add does not tell how:\n%s", out)
+	}
+	spare := newMember(t, nodes[1], "--replace-after", "1")
+	spare.start()
+	mustCluster(t, nodes[0], "add", spare.addr())
+	ctx := context.Background()
+	if err := clientOf(t, spare).Set(ctx, "k", "v", 0).Err(); err != nil {
+		t.Error("a new node does not take writes: ", err)
+	}
+
+	// A node that is gone is replaced, and forgotten when told to.
+	lost := nodes[2]
+	lost.kill()
+	holds := func(n *server) bool {
+		for _, r := range status(t, nodes[0]).Nodes {
+			if r.Client == n.addr() {
+				return r.Replicas > 0
+			}
+		}
+		return false
+	}
+	eventually(t, "the spare node has the replica", func() bool { return holds(spare) && !holds(lost) })
+	settle(t, nodes[0], 3)
+	mustCluster(t, nodes[0], "remove", lost.addr())
+	if said := lost.refusedLater(); !strings.Contains(said, "was removed from the cluster") {
+		t.Errorf("a node that was removed says:\n%s", said)
+	}
+	if got := len(status(t, nodes[0]).Nodes); got != 3 {
+		t.Errorf("%d nodes are left", got)
+	}
+
+	// Another is drained and removed while it runs.
+	mustCluster(t, nodes[0], "replicas", "1")
+	settle(t, nodes[0], 1)
+	mustCluster(t, nodes[0], "drain", spare.addr())
+	eventually(t, "the drained node has nothing", func() bool { return !holds(spare) && status(t, nodes[0]).Settled })
+	mustCluster(t, nodes[0], "remove", spare.addr())
+	if err := spare.wait(t); err == nil || !strings.Contains(spare.output.String(), "was removed from the cluster") {
+		t.Errorf("a node that is removed ends with %v and says:\n%s", err, spare.output.String())
+	}
+	if v, err := clientOf(t, nodes[0]).Get(ctx, "k").Result(); v != "v" {
+		t.Errorf("what was written is gone: %q, %v", v, err)
+	}
+}
+
+// refusedLater starts a server that ends by itself, be it after it has answered, and returns what it said.
+func (s *server) refusedLater() string {
+	s.t.Helper()
+	s.process = startProcess(s.t, s.command())
+	if err := s.wait(s.t); err == nil {
+		s.t.Errorf("the server ended with code 0, as if all were well")
+	}
+	return s.output.String()
+}
+
+func TestWhatMembersRefuse(t *testing.T) {
+	first := newMember(t, nil)
+	first.start()
+	refusedBy(t, first, "is the last one", "remove", first.addr())
+	refusedBy(t, first, "is the last one", "drain", first.addr())
+
+	stranger := newMember(t, first, "--cluster-secret", "another")
+	if said := stranger.refused(); !strings.Contains(said, "does not prove that it shares the cluster's secret") {
+		t.Errorf("a node with a wrong secret says:\n%s", said)
+	}
+	if !strings.Contains(first.output.String(), "a peer was refused") {
+		t.Errorf("a member does not tell of it:\n%s", first.output.String())
+	}
+
+	second := newMember(t, first)
+	second.start()
+	third := newMember(t, first)
+	third.start()
+	settle(t, first, 3)
+
+	// A folder that belongs to a cluster stays there, told to join its own again or another.
+	other := newMember(t, nil)
+	other.start()
+	for _, n := range []*server{second, other} {
+		before := status(t, n)
+		n.terminate()
+		directives := n.args
+		n.args = func(port int) []string { return append(directives(port), "--cluster-join", third.addr()) }
+		n.restart()
+		settle(t, n, min(len(before.Nodes), 3))
+		if after := status(t, n); after.ClusterID != before.ClusterID || len(after.Nodes) != len(before.Nodes) {
+			t.Errorf("it has come to %+v from %+v", after, before)
+		}
+		if !strings.Contains(n.output.String(), "cluster-join has no effect") {
+			t.Errorf("it does not tell that it stays:\n%s", n.output.String())
+		}
+	}
+	settle(t, first, 3)
+
+	spare := newMember(t, first)
+	spare.start()
+	mustCluster(t, first, "add", spare.addr())
+	var holder, free string
+	r := status(t, first)
+	for _, n := range r.Nodes {
+		if n.Replicas > 0 {
+			holder = n.Client
+		} else {
+			free = n.Client
+		}
+	}
+	refusedBy(t, first, "is no member", "move-shard", "1", holder, "127.0.0.1:1")
+	refusedBy(t, first, "has no replica", "move-shard", "1", free, free)
+	refusedBy(t, first, "has a replica of shard 1 already", "move-shard", "1", holder, holder)
+	refusedBy(t, first, "there is no shard 7", "move-shard", "7", holder, free)
+	refusedBy(t, first, "drain the node first", "remove", holder)
+	refusedBy(t, first, "is no member", "remove", "127.0.0.1:1")
+	refusedBy(t, first, "replicas: 1", "replicas", "9")
+
+	// A move to a node that does not answer goes on for as long as nobody takes it back.
+	for _, n := range []*server{second, third, spare} {
+		if n.addr() == free {
+			n.kill()
+		}
+	}
+	mustCluster(t, first, "move-shard", "1", holder, free)
+	refusedBy(t, first, "is under way", "move-shard", "1", holder, free)
+	moves := status(t, first).Moves
+	if len(moves) != 1 {
+		t.Fatalf("moves: %+v", moves)
+	}
+	mustCluster(t, first, "cancel", "--move", strconv.FormatUint(moves[0].ID, 10))
+	eventually(t, "the move is taken back", func() bool { return len(status(t, first).Moves) == 0 })
+}
+
+func TestLostMajority(t *testing.T) {
+	nodes := startMembers(t, 3)
+	ctx := context.Background()
+	for i := range 100 {
+		if err := clientOf(t, nodes[i%3]).Set(ctx, fmt.Sprint("k", i), i, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := status(t, nodes[0])
+	survivor, lost := nodes[2], nodes[:2]
+	eventually(t, "the survivor has it all", func() bool {
+		for _, g := range status(t, nodes[0]).Groups {
+			for _, r := range g.Replicas {
+				if r.Lag > 0 {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	recover := func(want string, flags ...string) {
+		t.Helper()
+		out, err := runTool(t, nil, larderProgram, append([]string{"cluster", "recover", "--dir", survivor.dir}, flags...)...)
+		if !strings.Contains(out, want) || (err == nil) != (len(flags) > 0) {
+			t.Fatalf("larder cluster recover %v: %v\n%s", flags, err, out)
+		}
+	}
+	for _, n := range lost {
+		n.kill()
+	}
+	recover("in use by another server")
+	survivor.kill()
+	recover("nothing has been changed")
+	recover("MAY LOSE ACKNOWLEDGED WRITES", "--accept-data-loss")
+	survivor.restart()
+	settle(t, survivor, 1)
+	after := status(t, survivor)
+	if after.ClusterID == before.ClusterID || len(after.Nodes) != 1 || after.Epoch <= before.Epoch {
+		t.Errorf("it has come to %+v from %+v", after, before)
+	}
+	for i := range 100 {
+		if got, err := clientOf(t, survivor).Get(ctx, fmt.Sprint("k", i)).Int(); got != i || err != nil {
+			t.Fatalf("k%d: %d, %v", i, got, err)
+		}
+	}
+	if err := clientOf(t, survivor).Set(ctx, "k0", "new", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+
+	// The others come back, and are strangers.
+	for _, n := range lost {
+		n.restart()
+	}
+	const stranger = "belongs to another cluster"
+	eventually(t, "both sides tell that they are strangers", func() bool {
+		return strings.Contains(survivor.output.String(), stranger) &&
+			strings.Contains(lost[0].output.String()+lost[1].output.String(), stranger)
+	})
+	if v, err := clientOf(t, survivor).Get(ctx, "k0").Result(); v != "new" || len(status(t, survivor).Nodes) != 1 {
+		t.Errorf("%q, %v", v, err)
+	}
+	// With an empty folder they are welcome.
+	for _, n := range lost {
+		n.kill()
+		if err := os.RemoveAll(n.dir); err != nil {
+			t.Fatal(err)
+		}
+		directives := n.args
+		n.args = func(port int) []string { return append(directives(port), "--cluster-join", survivor.addr()) }
+		n.start()
+	}
+	settle(t, survivor, 3)
+	for _, n := range nodes {
+		if v, err := clientOf(t, n).Get(ctx, "k0").Result(); v != "new" {
+			t.Errorf("%q, %v", v, err)
+		}
+	}
+}
+
+func TestMembersOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t)
+	ca.write(t, dir, "ca.pem")
+	ca.issue(t, filepath.Join(dir, "node"))
+	nodes := startMembers(t, 3, "--tls-cluster", "yes", "--tls-cert-file", filepath.Join(dir, "node.pem"),
+		"--tls-key-file", filepath.Join(dir, "node.key"), "--tls-ca-cert-file", filepath.Join(dir, "ca.pem"))
+	leader, others := leaderOf(t, nodes)
+	ctx := context.Background()
+	if err := clientOf(t, others[0]).Set(ctx, "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	leader.kill()
+	eventually(t, "another leads, and has what was acknowledged", func() bool {
+		v, err := clientOf(t, others[1]).Get(ctx, "k").Result()
+		return err == nil && v == "v"
+	})
+	// Neither who has no certificate nor who speaks without TLS takes part, whatever he knows.
+	plain := newMember(t, others[0])
+	plain.process = startProcess(t, exec.Command(plain.program, plain.args(freePort(t))...))
+	eventually(t, "a node without TLS tells why it does not join", func() bool {
+		return strings.Contains(plain.output.String(), "does one of the two use TLS")
+	})
+	if got := len(status(t, others[0]).Nodes); got != 3 {
+		t.Errorf("%d nodes", got)
+	}
+}
+
+// A stranger on the cluster port hears a nonce at most, whatever it says.
+func TestClusterPortTellsStrangersNothing(t *testing.T) {
+	n := newMember(t, nil)
+	n.start()
+	port := n.args(n.port)
+	at := ""
+	for i, a := range port {
+		if a == "--cluster-port" {
+			at = net.JoinHostPort("127.0.0.1", port[i+1])
+		}
+	}
+	for _, says := range []string{"", "PING\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00", "LRDP\x01" + strings.Repeat("x", 200)} {
+		conn, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = conn.Write([]byte(says)) // it may be hung up on
+		if says == "" {
+			_ = conn.(*net.TCPConn).CloseWrite()
+		}
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		heard := 0
+		buffer := make([]byte, 1024)
+		for {
+			k, err := conn.Read(buffer)
+			heard += k
+			if err != nil {
+				if e, ok := err.(net.Error); ok && e.Timeout() {
+					t.Errorf("%q: the connection is kept open", says)
+				}
+				break
+			}
+		}
+		_ = conn.Close()
+		if heard > 32 {
+			t.Errorf("%q: it was told %d bytes", says, heard)
+		}
+	}
+}

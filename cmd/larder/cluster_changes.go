@@ -68,9 +68,9 @@ func (c *clusterRebalanceCmd) Run() error {
 
 type clusterMoveCmd struct {
 	adminTarget
-	Shard uint32 `arg:"" help:"The shard's number."`
-	From  string `arg:"" help:"The node that has the replica."`
-	To    string `arg:"" help:"The node that is to have it."`
+	Shard uint32 `required:"" help:"The shard's number."`
+	From  string `required:"" help:"The node that has the replica: its ID, the beginning of it, or one of its addresses."`
+	To    string `required:"" help:"The node that is to have it."`
 	Watch bool   `help:"Wait until the move has ended, telling its steps."`
 }
 
@@ -95,9 +95,9 @@ func (c *clusterMoveCmd) Run() error {
 
 type clusterMigrateCmd struct {
 	adminTarget
-	From  uint32 `arg:"" help:"The shard that has the slots."`
-	To    uint32 `arg:"" help:"The shard that is to have them."`
-	Slots string `arg:"" help:"Slots, as 0-99,200."`
+	From  uint32 `required:"" help:"The shard that has the slots."`
+	To    uint32 `required:"" help:"The shard that is to have them."`
+	Slots string `required:"" help:"Slots, as 0-99,200."`
 	Watch bool   `help:"Wait until the migration has ended, telling its steps."`
 }
 
@@ -126,12 +126,17 @@ func (c *clusterMigrateCmd) Run() error {
 
 // watch tells the steps of something until there is none. It goes on while the node does not answer.
 func (t adminTarget) watch(step func(*cluster.Report) string) error {
+	silent := false
 	for last := ""; ; time.Sleep(200 * time.Millisecond) {
 		var r cluster.Report
 		if err := t.call(http.MethodGet, "/v1/status", nil, &r); err != nil {
-			fmt.Fprintln(os.Stderr, "larder:", err)
+			if !silent {
+				fmt.Fprintln(os.Stderr, "larder:", err)
+			}
+			silent = true
 			continue
 		}
+		silent = false
 		now := step(&r)
 		if now == "" {
 			return nil

@@ -218,35 +218,51 @@ type clusterStatus struct {
 		ID     string `json:"id"`
 		Client string `json:"client"`
 	} `json:"nodes"`
-	Shards     []shardStatus `json:"shards"`
 	Moves      []struct{}    `json:"moves"`
 	Migrations []struct{}    `json:"migrations"`
+	Shards     []shardStatus `json:"-"`
 }
 
 type shardStatus struct {
-	ID       int         `json:"id"`
-	Slots    []slotRange `json:"slots"`
-	Replicas []string    `json:"replicas"`
-	Leader   string      `json:"leader"`
+	ID       int
+	Slots    []slotRange
+	Replicas []string
+	Leader   string
 }
 
-// readStatus reads the cluster's document, alone or as the document of a larger status.
+// readStatus reads what larder cluster status --json writes.
 func readStatus(text []byte) (clusterStatus, error) {
 	var status struct {
 		clusterStatus
-		Document *clusterStatus `json:"document"`
+		Groups []struct {
+			Group    int         `json:"group"`
+			Slots    []slotRange `json:"slots"`
+			Leader   string      `json:"leader"`
+			Replicas []struct {
+				Node   string `json:"node"`
+				Wanted bool   `json:"wanted"`
+			} `json:"replicas"`
+		} `json:"groups"`
 	}
 	if err := json.Unmarshal(text, &status); err != nil {
 		return clusterStatus{}, fmt.Errorf("status: %w", err)
 	}
-	document := status.clusterStatus
-	if status.Document != nil {
-		document = *status.Document
+	for _, g := range status.Groups {
+		if g.Group == 0 { // the meta group
+			continue
+		}
+		sh := shardStatus{ID: g.Group, Slots: g.Slots, Leader: g.Leader}
+		for _, r := range g.Replicas {
+			if r.Wanted {
+				sh.Replicas = append(sh.Replicas, r.Node)
+			}
+		}
+		status.Shards = append(status.Shards, sh)
 	}
-	if len(document.Nodes) == 0 || len(document.Shards) == 0 {
+	if len(status.Nodes) == 0 || len(status.Shards) == 0 {
 		return clusterStatus{}, fmt.Errorf("status without nodes or shards: %.200q", text)
 	}
-	return document, nil
+	return status.clusterStatus, nil
 }
 
 func (c *cluster) status() (clusterStatus, error) {

@@ -22,6 +22,7 @@ type AdminOptions struct {
 	Client   *Client
 	Replicas Replicas
 	// Token has to be shown as a bearer token; empty: none is asked for.
+	Sent    func() map[uint64]int64 // as in ControlOptions
 	Token   string
 	Release string
 	Clock   func() time.Time
@@ -114,15 +115,15 @@ func register[I, O any](a admin, method, path, id, summary string, do func(conte
 	huma.Register(a.api, huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary}, do)
 }
 
-// apply has an Op applied.
-func (a admin) apply(ctx context.Context, o Op) (*View, error) {
+// begin has an Op applied that begins something.
+func (a admin) begin(ctx context.Context, o Op) (*body[Accepted], error) {
 	ctx, cancel := context.WithTimeout(ctx, a.Wait)
 	defer cancel()
-	v, err := a.Meta.Do(ctx, o)
+	v, id, err := a.Meta.Begin(ctx, o)
 	if err != nil {
 		return nil, adminError(err)
 	}
-	return v, nil
+	return &body[Accepted]{Accepted{v.Document.Version, id}}, nil
 }
 
 // adminError is an error with its HTTP status.
@@ -136,11 +137,11 @@ func adminError(err error) error {
 
 // change answers a request that is one Op.
 func (a admin) change(ctx context.Context, o Op) (*body[Accepted], error) {
-	v, err := a.apply(ctx, o)
-	if err != nil {
-		return nil, err
+	done, err := a.begin(ctx, o)
+	if err == nil {
+		done.Body.ID = 0
 	}
-	return &body[Accepted]{Accepted{Version: v.Document.Version}}, nil
+	return done, err
 }
 
 // view is the document here.
@@ -169,7 +170,7 @@ func (a admin) survey(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	local := func() NodeStatus { return localStatus(a.Self, a.Meta, a.Replicas) }
+	local := func() NodeStatus { return localStatus(a.Self, a.Meta, a.Replicas, a.Sent) }
 	r := Survey(ctx, v, a.Self, local, a.Client, a.Patience)
 	return &r, nil
 }

@@ -68,39 +68,29 @@ func (a admin) startMove(ctx context.Context, in *body[StartMove]) (*body[Accept
 	if err != nil {
 		return nil, err
 	}
-	v, err := a.apply(ctx, &MoveReplica{Shard: in.Body.Shard, From: from, To: to, Now: a.Clock().UnixMilli()})
-	if err != nil {
-		return nil, err
-	}
-	out := Accepted{Version: v.Document.Version}
-	for _, m := range v.Document.Moves {
-		if m.Shard == in.Body.Shard && m.From == from && m.To == to {
-			out.ID = m.ID
-		}
-	}
-	return &body[Accepted]{out}, nil
+	return a.begin(ctx, &MoveReplica{Shard: in.Body.Shard, From: from, To: to, Now: a.Clock().UnixMilli()})
 }
 
 func (a admin) registerMigrations() {
 	register(a, http.MethodGet, "/v1/migrations", "list-migrations", "The migrations of slots that are under way",
-		func(context.Context, *nothing) (*body[[]Migration], error) {
-			v, err := a.view()
+		func(ctx context.Context, _ *nothing) (*body[[]MigrationReport], error) {
+			r, err := a.survey(ctx)
 			if err != nil {
 				return nil, err
 			}
-			return &body[[]Migration]{append([]Migration{}, v.Document.Migrations...)}, nil
+			return &body[[]MigrationReport]{r.Migrations}, nil
 		})
 	register(a, http.MethodGet, "/v1/migrations/{migration}", "watch-migration", "How far a migration has come; not found: it has ended",
-		func(_ context.Context, in *migrationPath) (*body[Migration], error) {
-			v, err := a.view()
+		func(ctx context.Context, in *migrationPath) (*body[MigrationReport], error) {
+			r, err := a.survey(ctx)
 			if err != nil {
 				return nil, err
 			}
-			m := v.Document.Migration(in.Migration)
+			m := find(r.Migrations, func(m *MigrationReport) bool { return m.ID == in.Migration })
 			if m == nil {
 				return nil, huma.NewError(http.StatusNotFound, "no such migration is under way")
 			}
-			return &body[Migration]{*m}, nil
+			return &body[MigrationReport]{*m}, nil
 		})
 	register(a, http.MethodPost, "/v1/migrations", "start-migration", "Take slots from one shard to another", a.startMigration)
 	about := func(op func(uint64) Op) func(context.Context, *migrationPath) (*body[Accepted], error) {
@@ -117,15 +107,5 @@ func (a admin) registerMigrations() {
 }
 
 func (a admin) startMigration(ctx context.Context, in *body[StartMigration]) (*body[Accepted], error) {
-	v, err := a.apply(ctx, &MigrateSlots{From: in.Body.From, To: in.Body.To, Slots: in.Body.Slots, Now: a.Clock().UnixMilli()})
-	if err != nil {
-		return nil, err
-	}
-	out := Accepted{Version: v.Document.Version}
-	for _, m := range v.Document.Migrations {
-		if overlap(m.Slots, in.Body.Slots) {
-			out.ID = m.ID
-		}
-	}
-	return &body[Accepted]{out}, nil
+	return a.begin(ctx, &MigrateSlots{From: in.Body.From, To: in.Body.To, Slots: in.Body.Slots, Now: a.Clock().UnixMilli()})
 }

@@ -116,7 +116,12 @@ func (c *Client) call(ctx context.Context, method, address, path string, changes
 			return fmt.Errorf("encode a request to %s: %w", address, err)
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, bytes.NewReader(text))
+	return c.send(ctx, method, address, path, changes, bytes.NewReader(text), out)
+}
+
+// send is call with a body that is bytes already.
+func (c *Client) send(ctx context.Context, method, address, path string, changes bool, body *bytes.Reader, out any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, body)
 	if err != nil {
 		return fmt.Errorf("call node %s: %w", address, err)
 	}
@@ -170,16 +175,14 @@ func (c *Client) Status(ctx context.Context, address string) (s NodeStatus, err 
 	return s, err
 }
 
-// Do has an Op applied by the node at an address, which has to lead the meta group. It returns the version of the
-// document that shows it.
-func (c *Client) Do(ctx context.Context, address string, o Op) (version uint64, err error) {
+// do has an Op applied by the node at an address, which has to lead the meta group.
+func (c *Client) do(ctx context.Context, address string, o Op) (done opDone, err error) {
 	text, err := EncodeOp(o)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
-	var done opDone
 	err = c.call(ctx, http.MethodPost, address, pathOp, true, json.RawMessage(text), &done)
-	return done.Version, err
+	return done, err
 }
 
 // Transfer asks the node at an address, which leads a group, to hand the leadership on.

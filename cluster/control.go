@@ -22,6 +22,7 @@ const (
 	pathOp       = "/v1/op"
 	pathJoin     = "/v1/join"
 	pathTransfer = "/v1/transfer"
+	pathLog      = "/v1/log/" // and a shard's number
 )
 
 // callTime bounds how long a request may take here.
@@ -53,6 +54,8 @@ type NodeStatus struct {
 	Node     NodeID          `json:"node"`
 	Version  uint64          `json:"version"` // of the document that it knows
 	Replicas []ReplicaStatus `json:"replicas"`
+	// Sent is how many bytes of records it has sent for each migration that it drives.
+	Sent map[uint64]int64 `json:"sent,omitempty"`
 }
 
 // Replica is a replica of a group on this node. raftfsm.Group is one.
@@ -99,6 +102,10 @@ type ControlOptions struct {
 	// Meta gives the cluster's document; nil: the node is not a member yet.
 	Meta     func() *Meta
 	Replicas Replicas
+	// Log is the log of a shard that this node leads; nil: it does not. The whole: no migration comes here.
+	Log func(shard uint32) ShardLog
+	// Sent is how many bytes of records were sent for each migration that this node drives; nil: it drives none.
+	Sent func() map[uint64]int64
 }
 
 // Control is the handler of the control API. It is served from before the node joins.
@@ -111,6 +118,8 @@ func Control(o ControlOptions) http.Handler {
 		"POST " + pathOp:       c.op,
 		"POST " + pathJoin:     c.join,
 		"POST " + pathTransfer: c.transfer,
+
+		"POST " + pathLog + "{shard}": c.propose,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), callTime)
@@ -165,11 +174,11 @@ func (c control) ping(*http.Request) (any, error) {
 }
 
 func (c control) status(*http.Request) (any, error) {
-	return localStatus(c.Self, c.Meta(), c.Replicas), nil
+	return localStatus(c.Self, c.Meta(), c.Replicas, c.Sent), nil
 }
 
 // localStatus is what this node says of itself.
-func localStatus(self NodeID, m *Meta, replicas Replicas) NodeStatus {
+func localStatus(self NodeID, m *Meta, replicas Replicas, sent func() map[uint64]int64) NodeStatus {
 	s := NodeStatus{Node: self, Replicas: []ReplicaStatus{}}
 	if m != nil && m.View() != nil {
 		s.Version = m.View().Document.Version
@@ -177,11 +186,16 @@ func localStatus(self NodeID, m *Meta, replicas Replicas) NodeStatus {
 	for group, r := range replicas() {
 		s.Replicas = append(s.Replicas, StatusOf(group, r))
 	}
+	if sent != nil {
+		s.Sent = sent()
+	}
 	return s
 }
 
+// opDone says of which version of the document on an Op shows, and which number a move or a migration was given last.
 type opDone struct {
 	Version uint64 `json:"version"`
+	LastID  uint64 `json:"last_id"`
 }
 
 // op applies an Op if this node leads the meta group; it does not pass it on, so that none goes in circles.
@@ -198,8 +212,7 @@ func (c control) op(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errInvalid, err)
 	}
-	version, err := m.Apply(r.Context(), o)
-	return opDone{version}, err
+	return m.Apply(r.Context(), o)
 }
 
 // join takes a node in, by way of the meta group's leader.

@@ -130,7 +130,7 @@ func (w *world) start(self Node) *testNode {
 	w.check(err)
 	n.stable, err = raftfsm.OpenStable(filepath.Join(dir, "raft.db"))
 	w.check(err)
-	n.server = &http.Server{Handler: Control(ControlOptions{Self: self.ID, Meta: n.meta.Load, Replicas: n.list})}
+	n.server = &http.Server{Handler: Control(ControlOptions{Self: self.ID, Meta: n.meta.Load, Replicas: n.list, Log: n.shardLog})}
 	go func() { _ = n.server.Serve(n.listener) }()
 	w.mu.Lock()
 	old := w.at[self.Peer]
@@ -151,6 +151,16 @@ func (n *testNode) list() map[uint32]Replica {
 		m[g] = r.Group
 	}
 	return m
+}
+
+// shardLog is the log of a shard that the node leads.
+func (n *testNode) shardLog(shard uint32) ShardLog {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if r := n.replicas[shard]; r != nil && r.CanRead() {
+		return GroupLog{Group: r.Group, Loop: 1 << 18}
+	}
+	return nil
 }
 
 // open opens a replica; founding says that it starts the group.

@@ -113,7 +113,7 @@ func (m *Meta) Close() {
 	m.poll.Wait()
 }
 
-// Poke says that the meta group has applied an entry. It does not wait.
+// Poke says that the meta group has applied an entry, or is about to end with one. It does not wait.
 func (m *Meta) Poke() {
 	select {
 	case m.wake <- struct{}{}:
@@ -131,6 +131,7 @@ func (m *Meta) follow() {
 			return
 		case <-tick.C:
 		case <-m.wake:
+			m.forget()
 		}
 		applied := m.opts.Engine.AppliedIndex()
 		if err := m.refresh(); err != nil && applied != broken {
@@ -138,6 +139,13 @@ func (m *Meta) follow() {
 			m.opts.Logger.Error("the cluster's document cannot be read; the last one goes on", "error", err)
 		}
 	}
+}
+
+// forget has the next refresh read the document in any case: the entry that changed it may not count as applied yet.
+func (m *Meta) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.applied = 0
 }
 
 // refresh reads the document if entries have been applied since it was last read.
@@ -321,6 +329,9 @@ func (m *Meta) propose(ctx context.Context, version uint64, text []byte) (done b
 	})
 	select {
 	case err := <-answered:
+		if err == nil && stored.ok {
+			m.spread()
+		}
 		return err == nil && stored.ok, err
 	case <-ctx.Done():
 		return false, fmt.Errorf("%w: %w", raftfsm.ErrIndeterminate, context.Cause(ctx))
@@ -336,6 +347,12 @@ func (m *Meta) barrier(ctx context.Context) error {
 	}
 	_, err := m.propose(ctx, never, nil)
 	return err
+}
+
+// spread has the other nodes learn of what was committed: an entry that holds nothing goes behind it at once and says so.
+// Else they would hear of it with the next heartbeat, and whoever waits for the map to change with them.
+func (m *Meta) spread() {
+	m.opts.Group.Propose(&raftfsm.Proposal{Batch: &engine.Batch{}, Loop: m.opts.Loop, Done: func(*raftfsm.Proposal, error) {}})
 }
 
 // storeReply keeps what LARDER.META answers.
@@ -357,20 +374,27 @@ const leaderPause = 50 * time.Millisecond
 // Do has an Op applied, by this node or by the one that leads the meta group, and waits until the document here shows
 // it. It looks for a leader until ctx ends.
 func (m *Meta) Do(ctx context.Context, o Op) (*View, error) {
+	v, _, err := m.Begin(ctx, o)
+	return v, err
+}
+
+// Begin is Do for an Op that begins a move or a migration: id is its number. The view may show that it has ended already.
+func (m *Meta) Begin(ctx context.Context, o Op) (v *View, id uint64, err error) {
 	for {
-		version, err := m.attempt(ctx, o)
+		done, err := m.attempt(ctx, o)
 		if err == nil {
-			return m.Wait(ctx, func(v *View) bool { return v.Document.Version >= version })
+			v, err = m.Wait(ctx, func(v *View) bool { return v.Document.Version >= done.Version })
+			return v, done.LastID, err
 		}
 		if !errors.Is(err, raftfsm.ErrNotLeader) && !errors.Is(err, raftfsm.ErrBusy) && !errors.Is(err, ErrNoLeader) {
-			return nil, err
+			return nil, 0, err
 		}
 		select {
 		case <-time.After(leaderPause):
 		case <-m.stop:
-			return nil, raftfsm.ErrClosed
+			return nil, 0, raftfsm.ErrClosed
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrNoLeader, err)
+			return nil, 0, fmt.Errorf("%w: %w", ErrNoLeader, err)
 		}
 	}
 }
@@ -380,27 +404,27 @@ func (m *Meta) Do(ctx context.Context, o Op) (*View, error) {
 func (m *Meta) Latest(ctx context.Context) (*View, error) { return m.Do(ctx, Look{}) }
 
 // attempt has an Op applied by who leads now.
-func (m *Meta) attempt(ctx context.Context, o Op) (version uint64, err error) {
+func (m *Meta) attempt(ctx context.Context, o Op) (done opDone, err error) {
 	if m.Leads() {
 		return m.Apply(ctx, o)
 	}
 	address, id := m.opts.Group.Leader()
 	if id == "" || NodeID(id) == m.opts.Self {
-		return 0, ErrNoLeader
+		return done, ErrNoLeader
 	}
 	at := string(address)
 	if v := m.View(); v != nil && v.Address(NodeID(id)) != "" {
 		at = v.Address(NodeID(id))
 	}
-	version, err = m.opts.Client.Do(ctx, at, o)
+	done, err = m.opts.Client.do(ctx, at, o)
 	if _, unsent := errors.AsType[unreachable](err); unsent {
 		err = fmt.Errorf("%w: %w", ErrNoLeader, err)
 	}
-	return version, err
+	return done, err
 }
 
 // Apply has an Op applied by this node, which has to lead the meta group.
-func (m *Meta) Apply(ctx context.Context, o Op) (version uint64, err error) {
+func (m *Meta) Apply(ctx context.Context, o Op) (done opDone, err error) {
 	switch j := o.(type) {
 	case *Join:
 		o = m.supersede(ctx, *j)
@@ -408,14 +432,14 @@ func (m *Meta) Apply(ctx context.Context, o Op) (version uint64, err error) {
 		o = m.supersede(ctx, j)
 	case *Look, Look:
 		if err := m.barrier(ctx); err != nil {
-			return 0, err
+			return opDone{}, err
 		}
 	}
 	d, err := m.Update(ctx, o.Apply)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
-	return d.Version, nil
+	return opDone{d.Version, d.NextID - 1}, nil
 }
 
 // supersede finds the members whose peer address leads to the node that wants to join: it proves to be there, so they

@@ -11,15 +11,15 @@ import (
 
 // Report is the cluster as an operator wants to see it: what should be, and what the nodes say there is.
 type Report struct {
-	ClusterID         string        `json:"cluster_id"`
-	Version           uint64        `json:"version" doc:"Of the cluster's document: grows with each change"`
-	Epoch             uint64        `json:"epoch" doc:"Of the slot map: grows with each change that clients see"`
-	ReplicationFactor int           `json:"replication_factor"`
-	Settled           bool          `json:"settled" doc:"Every group is as it should be, and nothing is under way"`
-	Nodes             []NodeReport  `json:"nodes"`
-	Groups            []GroupReport `json:"groups" doc:"The meta group, which has number 0, and the shards"`
-	Moves             []MoveReport  `json:"moves"`
-	Migrations        []Migration   `json:"migrations"`
+	ClusterID         string            `json:"cluster_id"`
+	Version           uint64            `json:"version" doc:"Of the cluster's document: grows with each change"`
+	Epoch             uint64            `json:"epoch" doc:"Of the slot map: grows with each change that clients see"`
+	ReplicationFactor int               `json:"replication_factor"`
+	Settled           bool              `json:"settled" doc:"Every group is as it should be, and nothing is under way"`
+	Nodes             []NodeReport      `json:"nodes"`
+	Groups            []GroupReport     `json:"groups" doc:"The meta group, which has number 0, and the shards"`
+	Moves             []MoveReport      `json:"moves"`
+	Migrations        []MigrationReport `json:"migrations"`
 }
 
 // NodeReport is a node.
@@ -59,6 +59,13 @@ type MoveReport struct {
 	Lag  uint64 `json:"lag" doc:"Log entries that the new replica is behind"`
 }
 
+// MigrationReport is a migration that is under way.
+type MigrationReport struct {
+	Migration
+	Driven bool  `json:"driven" doc:"The node that leads the source is at it"`
+	Sent   int64 `json:"sent" doc:"Bytes of records that it has sent in this attempt"`
+}
+
 // Survey asks all nodes and reports. Those who do not answer within the time are reported so.
 func Survey(ctx context.Context, v *View, self NodeID, local func() NodeStatus, c *Client, patience time.Duration) Report {
 	d := v.Document
@@ -82,7 +89,7 @@ func Survey(ctx context.Context, v *View, self NodeID, local func() NodeStatus, 
 	r := Report{
 		ClusterID: d.ClusterID, Version: d.Version, Epoch: d.Epoch, ReplicationFactor: d.ReplicationFactor,
 		Settled: len(d.Moves)+len(d.Migrations) == 0,
-		Nodes:   []NodeReport{}, Groups: []GroupReport{}, Moves: []MoveReport{}, Migrations: append([]Migration{}, d.Migrations...),
+		Nodes:   []NodeReport{}, Groups: []GroupReport{}, Moves: []MoveReport{}, Migrations: []MigrationReport{},
 	}
 	said := map[NodeID]*NodeStatus{}
 	for i, n := range d.Nodes {
@@ -108,6 +115,16 @@ func Survey(ctx context.Context, v *View, self NodeID, local func() NodeStatus, 
 	}
 	for _, m := range d.Moves {
 		r.Moves = append(r.Moves, r.reportMove(m))
+	}
+	for _, m := range d.Migrations {
+		one := MigrationReport{Migration: m}
+		for _, s := range said {
+			if s != nil {
+				sent, driven := s.Sent[m.ID]
+				one.Driven, one.Sent = one.Driven || driven, one.Sent+sent
+			}
+		}
+		r.Migrations = append(r.Migrations, one)
 	}
 	return r
 }

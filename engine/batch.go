@@ -57,6 +57,20 @@ func (b *Batch) AddRead(row *command.Command, db int, args [][]byte) {
 // Calls is what the batch holds, in order.
 func (b *Batch) Calls() []Call { return b.calls }
 
+// AllArgs are the arguments of all calls.
+func (b *Batch) AllArgs() [][][]byte {
+	all := make([][][]byte, len(b.calls))
+	rest := b.entry[entryHeader:]
+	for i := range b.calls {
+		if b.calls[i].Local {
+			all[i] = b.calls[i].Args
+			continue
+		}
+		_, all[i], rest, _ = NextCommand(rest, nil) // the batch has encoded it itself
+	}
+	return all
+}
+
 // Args are the arguments of the i-th call. They are looked for from the beginning, so this is for exceptions.
 func (b *Batch) Args(i int) [][]byte {
 	if b.calls[i].Local {

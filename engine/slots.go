@@ -16,17 +16,17 @@ type Refusal struct {
 	State keyspace.SlotState
 }
 
-// refusalCode leads the text of the error reply that stands for a refusal.
-const refusalCode = "LARDERSLOT "
+// RefusalCode leads the text of the error reply that stands for a refusal.
+const RefusalCode = "LARDERSLOT"
 
 // String is the text of the error reply of a command that was refused in an entry.
 func (r Refusal) String() string {
-	return fmt.Sprintf("%s%d %v", refusalCode, r.Slot, r.State)
+	return fmt.Sprintf("%s %d %v", RefusalCode, r.Slot, r.State)
 }
 
 // ParseRefusal reads the text of an error reply; false: it is none of a refusal.
 func ParseRefusal(text string) (r Refusal, ok bool) {
-	rest, ok := strings.CutPrefix(text, refusalCode)
+	rest, ok := strings.CutPrefix(text, RefusalCode+" ")
 	if !ok {
 		return r, false
 	}

@@ -16,7 +16,7 @@ import (
 func TestPausedLeader(t *testing.T) {
 	c := nodes.Start(t, nodes.Options{Program: larderProgram, Count: 3})
 	for round := range 3 {
-		old := leaderOf(t, c, nil)
+		old := leadingNode(t, c, nil)
 		key := "round" + strconv.Itoa(round)
 		command(t, old, "SET", key, "before")
 
@@ -28,8 +28,8 @@ func TestPausedLeader(t *testing.T) {
 			t.Fatal(err)
 		}
 		old.Pause()
-		next := leaderOf(t, c, old)
-		eventually(t, func() bool { _, err := next.TryCommand("SET", key, "after"); return err == nil })
+		next := leadingNode(t, c, old)
+		eventually(t, "the next leader writes", func() bool { _, err := next.TryCommand("SET", key, "after"); return err == nil })
 
 		read := make(chan string, 1)
 		go func() { // it waits in the paused process's socket
@@ -47,14 +47,14 @@ func TestPausedLeader(t *testing.T) {
 		_ = reader.Close()
 		w := <-written
 		for _, n := range w.taken {
-			if reply := command(t, leaderOf(t, c, nil), "SISMEMBER", key+"list", strconv.Itoa(n)); reply.Text != "1" {
+			if reply := command(t, leadingNode(t, c, nil), "SISMEMBER", key+"list", strconv.Itoa(n)); reply.Text != "1" {
 				t.Errorf("round %d: %d was acknowledged and is gone", round, n)
 			}
 		}
-		if w.refused >= 0 && command(t, leaderOf(t, c, nil), "SISMEMBER", key+"list", strconv.Itoa(w.refused)).Text != "0" {
+		if w.refused >= 0 && command(t, leadingNode(t, c, nil), "SISMEMBER", key+"list", strconv.Itoa(w.refused)).Text != "0" {
 			t.Errorf("round %d: %d was refused and is there", round, w.refused)
 		}
-		eventually(t, func() bool { reply, err := old.TryCommand("GET", key); return err == nil && reply.Text == "after" })
+		eventually(t, "the old leader knows", func() bool { reply, err := old.TryCommand("GET", key); return err == nil && reply.Text == "after" })
 	}
 	if _, err := c.AwaitSameData(); err != nil {
 		t.Fatal(c.Describe(err))
@@ -102,7 +102,7 @@ func writeUntilRefused(n *nodes.Node, key string, some chan<- struct{}) outcomes
 
 func command(t *testing.T, n *nodes.Node, args ...string) (reply nodes.Reply) {
 	t.Helper()
-	eventually(t, func() bool {
+	eventually(t, "an answer", func() bool {
 		var err error
 		reply, err = n.TryCommand(args...)
 		return err == nil
@@ -110,10 +110,10 @@ func command(t *testing.T, n *nodes.Node, args ...string) (reply nodes.Reply) {
 	return reply
 }
 
-// leaderOf is who leads, and is not the one given.
-func leaderOf(t *testing.T, c *nodes.Cluster, not *nodes.Node) (leader *nodes.Node) {
+// leadingNode is who leads, and is not the one given.
+func leadingNode(t *testing.T, c *nodes.Cluster, not *nodes.Node) (leader *nodes.Node) {
 	t.Helper()
-	eventually(t, func() bool {
+	eventually(t, "a leader", func() bool {
 		for _, n := range c.Nodes {
 			if n != not && n.Leads() {
 				leader = n
@@ -123,13 +123,4 @@ func leaderOf(t *testing.T, c *nodes.Cluster, not *nodes.Node) (leader *nodes.No
 		return false
 	})
 	return leader
-}
-
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("never")
-		}
-	}
 }

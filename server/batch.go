@@ -19,6 +19,7 @@ type batch struct {
 	loop     *loop
 	of       *loopShard // whose entry it is to be
 	notes    []note
+	args     [][][]byte // of all calls, once they were asked for
 	out      resp.Writer
 	err      error
 	lapped   time.Duration // when the last call ended
@@ -76,7 +77,9 @@ func (b *batch) End(i int) {
 	b.notes[i].end = len(b.out.Buf)
 	if b.out.Errors() > 0 {
 		b.notes[i].failed = true
-		b.loop.server.errors.count(b.out.ErrorCode())
+		if code := b.out.ErrorCode(); code != engine.RefusalCode {
+			b.loop.server.errors.count(code)
+		}
 	}
 	now := reading()
 	b.notes[i].took = now - b.lapped
@@ -111,14 +114,20 @@ func (b *batch) handOut() {
 				n.exec.answered(n.number, reply, true)
 				continue
 			}
-			n.session.answered(n.number, reply)
+			n.session.answered(n.number, n.slot, reply)
 			continue
 		}
 		reply := b.out.Buf[start:n.end]
 		start = n.end
 		if n.failed {
+			if r, refused := refusedIn(reply); refused {
+				b.refused(i, r)
+				continue
+			}
 			l.stats[n.entry.id].failed++
-			reply = l.ifRefused(reply)
+		}
+		if len(n.session.refused) > 0 {
+			n.session.overtaken(n)
 		}
 		if n.entry != l.server.expireEntry && n.exec == nil {
 			n.session.took(n.entry, b.argsIfSlow(i), n.took)
@@ -137,7 +146,7 @@ func (b *batch) handOut() {
 		if n.silent {
 			reply = nil
 		}
-		n.session.answered(n.number, reply)
+		n.session.answered(n.number, n.slot, reply)
 	}
 }
 
@@ -164,7 +173,7 @@ func (b *batch) reset() {
 	b.commands.Reset(keepBytes)
 	clear(b.notes)
 	b.notes = b.notes[:0]
-	b.err, b.of = nil, nil
+	b.err, b.of, b.args = nil, nil, nil
 	if b.out.Buf = b.out.Buf[:0]; cap(b.out.Buf) > keepBytes {
 		b.out.Buf = nil
 	}

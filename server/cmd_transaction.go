@@ -20,7 +20,7 @@ var transactionCommands = []serverCommand{
 		Summary: "Ends a transaction without running it."}, Run: discard, Anytime: true, InMulti: true},
 	{Command: command.Command{Name: "WATCH", Arity: -2, Flags: aboutTransactions, Group: "transactions", Since: "2.2.0",
 		Keys:    []command.KeySpec{{First: 1, Last: -1, Step: 1, Use: command.RO}},
-		Summary: "Has the next EXEC do nothing if one of the keys is touched before it."}, Run: watchKeys, InMulti: true, AtLeader: true},
+		Summary: "Has the next EXEC do nothing if one of the keys is touched before it."}, Run: watchKeys, Take: watchCommand, InMulti: true, AtLeader: true},
 	{Command: command.Command{Name: "UNWATCH", Arity: 1, Flags: aboutTransactions, Group: "transactions", Since: "2.2.0",
 		Summary: "Forgets all watched keys."}, Run: unwatch, Anytime: true},
 }
@@ -73,6 +73,22 @@ func (s *session) unwatch() {
 
 // maxWatched bounds the keys that one client watches.
 const maxWatched = 1 << 16
+
+// watchCommand is WATCH, or returns false if it has to wait: for the commands before it, or for a slot on the move, whose
+// keys would change out of this shard's sight.
+func watchCommand(s *session, e *entry, args [][]byte) bool {
+	if s.unfinished() > 0 {
+		return false
+	}
+	if s.multi == nil && !s.watchLost {
+		if ls, slot, why := s.route(watchRow, args); why == "" {
+			if r, lacks := ls.lacks(slot); lacks {
+				return s.awaitSlot(e, ls.shard, r)
+			}
+		}
+	}
+	return s.serve(e, args)
+}
 
 // watchKeys runs WATCH. Earlier commands of the connection are done, so that nothing of its own is still to be applied.
 func watchKeys(s *session, args [][]byte, w *resp.Writer) {
@@ -133,8 +149,13 @@ func watchKeys(s *session, args [][]byte, w *resp.Writer) {
 	s.watched(err, w)
 }
 
-// watched answers WATCH.
+// watched answers WATCH. A slot that was frozen before the keys were watched has told nobody.
 func (s *session) watched(err error, w *resp.Writer) {
+	for _, x := range s.watcher.list {
+		if s.watcher.shard.engine.SlotState(keyspace.Slot([]byte(x.key))) != keyspace.Owned {
+			s.watcher.dirty.Store(true)
+		}
+	}
 	if err != nil {
 		s.server.log.Error("WATCH met data that cannot be read", "error", err)
 		s.watcher.dirty.Store(true)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/engine"
@@ -285,10 +286,8 @@ func (f *fanned) write(args [][]byte, w *resp.Writer) {
 			w.Error(why)
 			return false
 		}
-		answer := singleReply{&resp.Writer{RESP3: f.resp3}}
-		b := &engine.Batch{Replies: answer}
-		b.AddWrite(f.row, f.db, args)
-		if err := sh.proposeAndWait(context.Background(), b); err != nil {
+		answer, err := f.writeOne(sh, args)
+		if err != nil {
 			w.Buf = w.Buf[:0]
 			w.Error(strings.TrimSuffix(string(errorReply(err)[1:]), "\r\n"))
 			return false
@@ -299,5 +298,24 @@ func (f *fanned) write(args [][]byte, w *resp.Writer) {
 	})
 	if !answered && len(w.Buf) == 0 {
 		w.Error(noLeader)
+	}
+}
+
+// writeOne takes the command through the log of one shard. A data base is not changed while a slot of it is frozen.
+func (f *fanned) writeOne(sh *shard, args [][]byte) (singleReply, error) {
+	for until := time.Now().Add(slotPatience); ; time.Sleep(slotLook) {
+		answer := singleReply{&resp.Writer{RESP3: f.resp3}}
+		b := &engine.Batch{Replies: answer}
+		b.AddWrite(f.row, f.db, args)
+		err := sh.proposeAndWait(context.Background(), b)
+		_, refused := refusedIn(answer.w.Buf)
+		if err != nil || !refused {
+			return answer, err
+		}
+		if time.Now().After(until) {
+			answer.w.Buf = answer.w.Buf[:0]
+			answer.w.Error(tryAgain)
+			return answer, nil
+		}
 	}
 }

@@ -20,6 +20,7 @@ type loop struct {
 	positions []int       // room for the places of a command's keys
 	run       []taken     // room for the commands that a session takes together
 	paused    []*session  // sessions that wait for the end of a pause
+	slotWaits []*session  // sessions that wait for slots on the move
 	out       resp.Writer // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id

@@ -21,6 +21,7 @@ import (
 
 	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/raftfsm/peer"
 	"github.com/larder-db/larder/server/config"
@@ -47,10 +48,15 @@ type member struct {
 	running  sync.WaitGroup
 
 	following sync.WaitGroup // follow, which opens and closes shards
+
+	migrations migrations
 }
 
 // loops of this node that are none of the server's event loops, in the origin of entries.
-const metaLoop = 1<<32 - 2
+const (
+	metaLoop      = 1<<32 - 2
+	migrationLoop = 1<<32 - 3
+)
 
 // joinPause is how long a node waits before it asks again to be taken in.
 const joinPause = 500 * time.Millisecond
@@ -66,6 +72,7 @@ const maxStrangers = 5
 // when it returns, as far as this node knows the document.
 func (n *node) openMember(ctx context.Context) error {
 	m := &member{node: n}
+	m.migrations.member = m
 	n.member = m
 	v := n.config.Load()
 	known, err := m.identify(v)
@@ -167,7 +174,7 @@ func (m *member) listen(v *config.Values) error {
 		return nil
 	}
 	m.control = &http.Server{Handler: cluster.Control(cluster.ControlOptions{
-		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas,
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas, Log: m.localLog, Sent: m.sent,
 	}), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	on := m.endpoint.Serve(peer.Service{Kind: peer.Control})
 	m.running.Go(func() {
@@ -268,6 +275,7 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 		return err
 	}
 	m.meta.Store(meta)
+	sh.engine.Keys().Observe(documentChanges{meta})
 	if !sh.group.IsSoleVoter() { // the others say what this node has missed
 		if m.joined == nil {
 			_, _ = meta.Wait(shortly(ctx, documentPatience), func(*cluster.View) bool { return true }) // it serves without, too
@@ -293,6 +301,14 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 	_, err = meta.Wait(ctx, func(*cluster.View) bool { return true })
 	return err
 }
+
+// documentChanges tells the document's follower of what is applied to it. It implements keyspace.Observer.
+type documentChanges struct{ meta *cluster.Meta }
+
+func (c documentChanges) Touched(int, []byte)              { c.meta.Poke() }
+func (c documentChanges) Reaped(int, []byte)               {}
+func (c documentChanges) Flushing(int, keyspace.Look)      {}
+func (c documentChanges) Swapping(int, int, keyspace.Look) {}
 
 // shortly is ctx for a moment; it needs no cancel, since it ends by itself at once.
 func shortly(ctx context.Context, d time.Duration) context.Context {
@@ -377,6 +393,7 @@ func (m *member) start(known bool) (err error) {
 	if m.endpoint != nil {
 		m.running.Go(func() { m.askStanding(ctx) })
 	}
+	m.running.Go(func() { m.migrate(ctx) })
 	if known {
 		m.running.Go(func() { m.announce(ctx) })
 	}
@@ -393,7 +410,7 @@ func (m *member) openAdmin() error {
 		return errors.New("admin-bind other than loopback needs an admin-token")
 	}
 	handler, err := cluster.Admin(cluster.AdminOptions{
-		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load(), Client: m.client, Replicas: m.replicas,
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load(), Client: m.client, Replicas: m.replicas, Sent: m.sent,
 		Token: v.Cluster.AdminToken, Release: Version, Clock: time.Now,
 	})
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/larder-db/larder/engine"
 	"github.com/larder-db/larder/raftfsm"
 )
 
@@ -120,26 +119,4 @@ func (sh *shard) waitProven() string {
 		return noLeader
 	}
 	return ""
-}
-
-// refusal words for a client that the shard here does not own a slot, or not yet.
-func (l *loop) refusal(r engine.Refusal) string {
-	routes := l.server.node.routing.Load()
-	o := &routes.owners[routes.slots[r.Slot]]
-	if o.local != nil && o.local.leads() || o.shard == nobody {
-		return "TRYAGAIN the slot is on its way to another shard: try again"
-	}
-	return routes.elsewhere(o, int(r.Slot))
-}
-
-// ifRefused is what a client is told instead of an engine's error reply that is a refusal; else the reply.
-func (l *loop) ifRefused(reply []byte) []byte {
-	if len(reply) < 3 || reply[0] != '-' {
-		return reply
-	}
-	r, ok := engine.ParseRefusal(string(reply[1 : len(reply)-2]))
-	if !ok {
-		return reply
-	}
-	return []byte("-" + l.refusal(r) + "\r\n")
 }

@@ -146,11 +146,12 @@ func (m *member) tellBorn(ctx context.Context, v *cluster.View) {
 	m.founding.Range(func(key, _ any) bool {
 		id, _ := key.(uint32)
 		sh := m.node.shard(id)
-		if s := v.Shard(id); s == nil || s.Born || sh == nil {
+		s := v.Shard(id)
+		if s == nil || s.Born || sh == nil {
 			m.founding.Delete(key)
 			return true
 		}
-		if sh.group.CanRead() {
+		if sh.group.CanRead() && m.endow(shortly(ctx, 5*time.Second), sh, s) == nil {
 			if _, err := m.meta.Load().Do(shortly(ctx, 5*time.Second), cluster.SetBorn{Shard: id, Node: cluster.NodeID(m.id.Node)}); err == nil {
 				m.founding.Delete(key)
 			}

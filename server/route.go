@@ -55,6 +55,9 @@ func (s *session) here(r *routing, slot int, read bool) (ls *loopShard, why stri
 	if o.local != nil && (o.local.leads() || read && s.readOnly) {
 		return s.loop.of(o.local), ""
 	}
+	if sh := r.taken(slot); sh != nil {
+		return s.loop.of(sh), ""
+	}
 	return nil, r.elsewhere(o, slot)
 }
 

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/larder-db/larder/cluster"
@@ -14,6 +16,7 @@ type routing struct {
 	slots   [cluster.Slots]uint16    // place in owners; the first is nobody
 	clients map[raft.ServerID]string // where clients reach the nodes, host:port
 	self    string                   // where they reach this one
+	takers  []taker
 
 	view *cluster.View // what it was made of
 	list *[]*shard
@@ -76,6 +79,13 @@ func viewRouting(v *cluster.View, local []*shard, self cluster.NodeID) *routing 
 			}
 		}
 	}
+	for _, m := range v.Document.Migrations {
+		for _, sh := range local {
+			if sh.id == m.To && (m.State == cluster.MigrationCopying || m.State == cluster.MigrationOwned) {
+				r.takers = append(r.takers, taker{m.Slots, sh})
+			}
+		}
+	}
 	return r
 }
 
@@ -86,6 +96,7 @@ func (r *routing) without(sh *shard) *routing {
 		next.sole = nil
 	}
 	next.owners = append([]owner(nil), r.owners...)
+	next.takers = slices.DeleteFunc(slices.Clone(r.takers), func(t taker) bool { return t.shard == sh })
 	for i := range next.owners {
 		if next.owners[i].local == sh {
 			next.owners[i].local = nil

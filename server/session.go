@@ -38,6 +38,7 @@ type session struct {
 	ended         bool // the peer will send no more
 	inNext        bool
 	parked        bool // waits in loopShard.parked, or for the proof
+	lookedAfter   bool // is in loop.slotWaits
 
 	arrived time.Duration // when the newest bytes had arrived, by the groups' uptime; fresh: the clock was not read since
 
@@ -45,13 +46,16 @@ type session struct {
 	held             []held
 	early            []early
 	heldBytes        int
-	waiting          [][][]byte // commands that were taken from the parser and have to wait
+	refused          []*refusedCall // unfinished calls that are to be run once more, in their order
+	waiting          [][][]byte     // commands that were taken from the parser and have to wait
 
 	multi   *transaction // since MULTI; nil: there is none
 	watcher *watcher     // since WATCH
 	playing *execution   // an EXEC some of whose commands are still to be run
 
-	awaiting   *waiting // a WAIT that is not answered
+	awaiting   *waiting  // a WAIT that is not answered
+	slotWait   *slotWait // what the next command waits for; nil: it does not
+	slotUntil  time.Time // how long it may, in all
 	subscribed subscriptions
 
 	readOnly  bool // READONLY: replicas may answer
@@ -76,6 +80,7 @@ type held struct {
 // early is the reply of a call that was answered before an earlier one, of another shard.
 type early struct {
 	number uint64 // of the call, as in note
+	slot   int    // likewise
 	bytes  []byte
 }
 
@@ -141,6 +146,7 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
 	s.held, s.early, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, nil, 0, nil, nil, nil
+	s.refused, s.slotWait = nil, nil
 	s.forgetEvents()
 	if s.up != nil {
 		s.comeHome()
@@ -188,7 +194,8 @@ func (s *session) goOn() {
 
 // blocked says whether no further command may be taken now.
 func (s *session) blocked() bool {
-	return s.busy || s.stalled || s.postponed || s.parked || s.unfinished() >= maxUnfinished || s.up.full() || s.heldBytes+s.conn.OutputBuffered() > slowOutput
+	waits := s.busy || s.stalled || s.postponed || s.parked || s.slotWait != nil || len(s.refused) > 0
+	return waits || s.unfinished() >= maxUnfinished || s.up.full() || s.heldBytes+s.conn.OutputBuffered() > slowOutput
 }
 
 func (s *session) unfinished() uint64 { return s.issued - s.finished }
@@ -335,12 +342,12 @@ func (s *session) hold(reply []byte) {
 
 // answered takes the reply of an unfinished call. Those of one shard come in order; where another shard was sooner, its
 // replies wait.
-func (s *session) answered(number uint64, reply []byte) {
+func (s *session) answered(number uint64, slot int, reply []byte) {
 	if number != s.finished {
 		if s.closed {
 			reply = nil
 		}
-		s.early = append(s.early, early{number, bytes.Clone(reply)})
+		s.early = append(s.early, early{number, slot, bytes.Clone(reply)})
 		s.heldBytes += len(reply)
 		return
 	}
@@ -609,6 +616,9 @@ func (s *session) write(e *entry, args [][]byte) bool {
 	if why != "" {
 		return s.redirect(e, why)
 	}
+	if r, lacks := ls.lacks(slot); lacks {
+		return s.awaitSlot(e, ls.shard, r)
+	}
 	if why := ls.shard.refuse(e.row); why != "" {
 		return s.reject(e, why)
 	}
@@ -692,7 +702,7 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 		s.detach(ls, slot, e, args)
 		return true
 	case engine.NotOwned:
-		return s.redirect(e, s.loop.refusal(ls.reader.Refusal()))
+		return s.awaitSlot(e, ls.shard, ls.reader.Refusal())
 	case engine.Due:
 		if replica { // which cannot delete it, and answers as if it were gone
 			break
@@ -780,6 +790,13 @@ func (s *session) detach(ls *loopShard, slot int, e *entry, args [][]byte) {
 				s.waiting = slices.Insert(s.waiting, 0, args)
 			}
 		default:
+			if r, refused := refusedIn(w.Buf); refused {
+				s.loop.stats[e.id].calls--
+				if !s.awaitSlot(e, sh, r) {
+					s.waiting = slices.Insert(s.waiting, 0, args)
+				}
+				return
+			}
 			if w.Errors() > 0 {
 				s.loop.stats[e.id].failed++
 				s.server.errors.count(w.ErrorCode())
@@ -791,7 +808,7 @@ func (s *session) detach(ls *loopShard, slot int, e *entry, args [][]byte) {
 				s.client.skipNext = false
 				return
 			}
-			s.conn.WriteOwned(s.loop.ifRefused(w.Buf))
+			s.conn.WriteOwned(w.Buf)
 			s.checkOutput()
 		}
 	})

@@ -19,6 +19,7 @@ func (ts *testServer) openAnother(id uint32) *shard {
 	self := raft.ServerID(ts.node.member.id.Node)
 	sh, err := ts.node.openShard(shardOptions{
 		id: id, self: self, bootstrap: []raft.Server{{ID: self, Address: address}}, transport: raftfsm.NewLoopback(address),
+		seed: ts.node.member.seed,
 	})
 	if err != nil {
 		ts.t.Fatal(err)

@@ -83,6 +83,9 @@ func (s *session) queueable(e *entry, args [][]byte) string {
 		why = deniedInCluster(e.row, args)
 	}
 	if why != "" {
+		if s.watcher != nil && s.watcher.spoilt(false) && strings.HasPrefix(why, "MOVED ") {
+			return "" // the slot went away, and EXEC will do nothing: that says it better
+		}
 		return why
 	}
 	if slot != noSlot {
@@ -182,16 +185,19 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 		}
 	}
 	if s.watchLost {
-		s.loop.stats[e.id].calls++
-		s.discard()
-		w := s.writer()
-		w.NullArray()
-		s.served(e, w)
-		return true
+		return s.doNothing(e)
 	}
 	ls, why := s.execShard()
+	if why != "" && s.watcher != nil && s.watcher.spoilt(false) {
+		return s.doNothing(e)
+	}
 	if why != "" {
 		return s.redirect(e, why)
+	}
+	if m.data {
+		if r, lacks := ls.lacks(m.slot); lacks {
+			return s.awaitSlot(e, ls.shard, r)
+		}
 	}
 	if m.flags&command.Write != 0 && m.data {
 		if why := ls.shard.refuse(&command.Command{Flags: m.flags}); why != "" {
@@ -204,11 +210,7 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 	s.loop.endRead()
 	switch {
 	case s.watcher != nil && s.watcher.spoilt(!m.data):
-		s.loop.stats[e.id].calls++
-		s.discard()
-		w := s.writer()
-		w.NullArray()
-		s.served(e, w)
+		return s.doNothing(e)
 	case !m.data:
 		x := s.newExecution(e)
 		s.discard()
@@ -224,6 +226,16 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 	default:
 		return s.execAtOnce(ls, e)
 	}
+	return true
+}
+
+// doNothing answers an EXEC that does nothing, since a watched key was touched.
+func (s *session) doNothing(e *entry) bool {
+	s.loop.stats[e.id].calls++
+	s.discard()
+	w := s.writer()
+	w.NullArray()
+	s.served(e, w)
 	return true
 }
 
@@ -355,15 +367,15 @@ func (x *execution) answered(number uint64, reply []byte, failed bool) {
 		shown = nil
 	}
 	if !x.played {
-		s.answered(number, shown)
+		s.answered(number, x.slot, shown)
 		return
 	}
 	s.busy = false
 	if failed || !x.ran() {
-		s.answered(number, shown)
+		s.answered(number, x.slot, shown)
 		return
 	}
-	s.answered(number, nil)
+	s.answered(number, x.slot, nil)
 	if !s.closed {
 		x.reply = bytes.Clone(reply)
 		s.playing = x

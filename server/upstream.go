@@ -346,14 +346,14 @@ func (u *upstream) answer(c *upcall, reply []byte) {
 	if c.exec != nil {
 		s.busy = false
 		if s.playReply(c, reply) {
-			s.answered(s.finished, nil)
+			s.answered(s.finished, noSlot, nil)
 			return
 		}
 	}
 	if c.silent {
 		reply = nil
 	}
-	s.answered(s.finished, reply)
+	s.answered(s.finished, noSlot, reply)
 }
 
 // playReply takes the reply of a transaction apart, for the commands that are run here to come between. It returns false

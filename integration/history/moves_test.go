@@ -26,7 +26,7 @@ func migrateSlots(c *nodes.Cluster, s Step) error {
 	rng := s.draw()
 	from, first := 1+rng.IntN(testShards), rng.IntN(16384)
 	to := 1 + (from+rng.IntN(testShards-1))%testShards
-	return ask(c, s, "migrate-slots", strconv.Itoa(from), strconv.Itoa(to),
+	return ask(c, s, "migrate-slots", "--from", strconv.Itoa(from), "--to", strconv.Itoa(to), "--slots",
 		fmt.Sprintf("%d-%d", first, min(16383, first+rng.IntN(2000))))
 }
 
@@ -40,7 +40,7 @@ func moveShard(c *nodes.Cluster, s Step) error {
 		}
 		ids[i] = id.Text
 	}
-	return ask(c, s, "move-shard", strconv.Itoa(1+s.draw().IntN(testShards)), ids[0], ids[1])
+	return ask(c, s, "move-shard", "--shard", strconv.Itoa(1+s.draw().IntN(testShards)), "--from", ids[0], "--to", ids[1])
 }
 
 // TestHistoryWithMoves: slots and replicas move while everything else goes wrong too. What is asked for may be refused,

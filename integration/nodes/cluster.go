@@ -33,6 +33,7 @@ const (
 type Options struct {
 	Program    string   // the larder binary
 	Count      int      // nodes; a single one gets no directive of clusters
+	Later      int      // nodes for which there is room, and which Join adds
 	Replicas   int      // of each shard; 0: one on every node
 	Directives []string // as on the command line, for every node
 	Folder     string   // for data and what the nodes say; "": one of the test's
@@ -89,11 +90,27 @@ func Start(t testing.TB, o Options) *Cluster {
 	return c
 }
 
+// Join adds a node, one of those that Options.Later makes room for, and waits until it answers.
+func (c *Cluster) Join(t testing.TB) *Node {
+	t.Helper()
+	if err := c.add(t, len(c.Nodes)); err != nil {
+		t.Fatal(err)
+	}
+	n := c.Nodes[len(c.Nodes)-1]
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.await(n); err != nil {
+		t.Fatal(c.Describe(err))
+	}
+	return n
+}
+
 // connect makes the network. Where that is not allowed, as in most containers, each node has a loopback address, no link
 // can be broken, and the log says so.
 func (c *Cluster) connect(t testing.TB) {
 	t.Helper()
-	network, err := newNetwork(c.options.Count, c.options.Seed)
+	network, err := newNetwork(c.options.Count+c.options.Later, c.options.Seed)
 	if err == nil {
 		c.network, c.Net = network, network.Switch
 		return

@@ -1,0 +1,176 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/larder-db/larder/cluster"
+	"github.com/larder-db/larder/integration/nodes"
+)
+
+// ended says that no migration is under way.
+func ended(r *cluster.Report) bool { return len(r.Migrations) == 0 }
+
+// movedKeys is how many keys lie still in the tests that follow.
+const movedKeys = 4000
+
+// tallies are what may be done once only: additions to counters that clients share, and transfers between accounts under
+// WATCH. Nothing but redirects may be in their way.
+type tallies struct {
+	c       *sharded
+	added   [16]atomic.Int64
+	aborted atomic.Int64
+	ctx     context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+const balance = 1000 // of each account at first
+
+func (c *sharded) startTallies(clients int) *tallies {
+	x := &tallies{c: c}
+	x.ctx, x.stop = context.WithCancel(context.Background())
+	for i := range x.added {
+		for _, of := range []string{"from", "to"} {
+			if err := c.client.Set(c.ctx, account(i, of), balance, 0).Err(); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+	}
+	for n := range clients {
+		rng := rand.New(rand.NewPCG(uint64(n), 2))
+		x.running.Go(func() {
+			for x.ctx.Err() == nil {
+				if err := x.once(rng.IntN(len(x.added))); err != nil {
+					c.t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	c.t.Cleanup(func() { x.stop(); x.running.Wait() })
+	return x
+}
+
+func counterOf(i int) string          { return "counter" + strconv.Itoa(i) }
+func account(i int, of string) string { return "{account" + strconv.Itoa(i) + "}" + of }
+
+func (x *tallies) once(i int) error {
+	if err := x.c.client.Incr(x.c.ctx, counterOf(i)).Err(); err != nil {
+		return fmt.Errorf("INCR: %w", err)
+	}
+	x.added[i].Add(1)
+	from, to := account(i, "from"), account(i, "to")
+	err := x.c.client.Watch(x.c.ctx, func(tx *redis.Tx) error {
+		a, err := tx.Get(x.c.ctx, from).Int()
+		if err != nil {
+			return err
+		}
+		b, err := tx.Get(x.c.ctx, to).Int()
+		if err != nil {
+			return err
+		}
+		_, err = tx.TxPipelined(x.c.ctx, func(p redis.Pipeliner) error {
+			p.Set(x.c.ctx, from, a-1, 0)
+			p.Set(x.c.ctx, to, b+1, 0)
+			return nil
+		})
+		return err
+	}, from, to)
+	_, moved := redis.IsMovedError(err) // in the midst of a transaction, where the library leaves it to its caller
+	if moved || errors.Is(err, redis.TxFailedErr) {
+		x.aborted.Add(1)
+		return nil
+	}
+	if err != nil {
+		x.aborted.Add(1)
+		return fmt.Errorf("a transfer: %w", err)
+	}
+	return nil
+}
+
+// check ends the load and compares. It returns how many keys there are of it.
+func (x *tallies) check() int {
+	x.stop()
+	x.running.Wait()
+	t, transfers, keys := x.c.t, 0, 0
+	t.Helper()
+	for i := range x.added {
+		if keys += 2; x.added[i].Load() > 0 {
+			keys++
+			if n, err := x.c.client.Get(x.c.ctx, counterOf(i)).Int64(); err != nil || n != x.added[i].Load() {
+				t.Errorf("%s is %d, not %d: %v", counterOf(i), n, x.added[i].Load(), err)
+			}
+		}
+		a, err := x.c.client.Get(x.c.ctx, account(i, "from")).Int()
+		b, err2 := x.c.client.Get(x.c.ctx, account(i, "to")).Int()
+		if a+b != 2*balance || err != nil || err2 != nil {
+			t.Errorf("the accounts %d have %d and %d: %v, %v", i, a, b, err, err2)
+		}
+		transfers += b - balance
+	}
+	total := int64(0)
+	for i := range x.added {
+		total += x.added[i].Load()
+	}
+	if done := total - x.aborted.Load(); int64(transfers) != done {
+		t.Errorf("%d was transferred in %d transfers", transfers, done)
+	}
+	t.Logf("%d transfers, of which %d were not to be", total, x.aborted.Load())
+	return keys
+}
+
+// TestMigrationUnderLoad: slots go to and fro between shards, one migration is paused and goes on, another is taken back.
+// Clients of the usual library notice nothing.
+func TestMigrationUnderLoad(t *testing.T) {
+	c := startSharded(t, nodes.Options{Count: 3}, 2)
+	c.mustOrder("add-shards", "1")
+	c.await("the third shard has three voters", func(r *cluster.Report) bool { return r.Settled && r.Groups[3].Voters == 3 })
+	c.fill(movedKeys)
+	c.load(8)
+	tallies := c.startTallies(4)
+	for _, move := range [][3]string{{"1", "2", "0-8191"}, {"2", "3", "4000-12000"}, {"3", "1", "5000-5000,6000-7000"}, {"2", "1", "0-3999"}} {
+		c.mustOrder("migrate-slots", "--from", move[0], "--to", move[1], "--slots", move[2])
+		c.await("the migration has ended", ended)
+	}
+	var id string
+	_, err := fmt.Sscanf(c.mustOrder("migrate-slots", "--from", "2", "--to", "1", "--slots", "12001-16383"), "migration %s", &id)
+	if err == nil {
+		_, err = c.order("cancel", "--migration", id)
+	}
+	if err != nil {
+		t.Log("it has ended before it was taken back:", err)
+	}
+	c.await("it has been taken back", ended)
+	c.check(movedKeys, tallies.check(), false)
+}
+
+// TestMigrationSurvivesKills: whoever takes part in migrations is killed at any time. In the end nothing is lost.
+func TestMigrationSurvivesKills(t *testing.T) {
+	c := startSharded(t, nodes.Options{Count: 3}, 2)
+	c.fill(movedKeys)
+	c.load(8)
+	from, to := "1", "2"
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); from, to = to, from {
+		c.mustOrder("migrate-slots", "--from", from, "--to", to, "--slots", "1000-7000")
+		time.Sleep(time.Duration(c.rng.IntN(150)) * time.Millisecond) // a step at random
+		victim := c.Nodes[c.rng.IntN(len(c.Nodes))]
+		victim.Kill()
+		time.Sleep(time.Duration(c.rng.IntN(1500)) * time.Millisecond) // with and without an election
+		if err := victim.Start(); err != nil {
+			t.Fatal(err)
+		}
+		c.await("the migration has ended", ended)
+	}
+	c.awaitSettled()
+	c.check(movedKeys, 0, true)
+}

@@ -268,7 +268,8 @@ func (s *sentry) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.
 	s.proof.sends(q)
 	if isHeartbeat(q) {
 		if s.proof.heardOf(id, q.Term, s.proof.now()-s.beat) {
-			*a = raft.AppendEntriesResponse{RPCHeader: q.RPCHeader, Term: q.Term, Success: true}
+			// Not the request's header: Raft uses both again, and the next answer would be decoded into its bytes.
+			*a = raft.AppendEntriesResponse{RPCHeader: raft.RPCHeader{ProtocolVersion: q.ProtocolVersion}, Term: q.Term, Success: true}
 			return nil
 		}
 		m := *q

@@ -29,6 +29,7 @@ func TestEntriesWaitForTheFollower(t *testing.T) {
 	i.context, i.cancel = context.WithCancel(context.Background())
 	close(i.ready)
 	transport := &lentTransport{sentry: newSentry(d, n.group.proof), group: n.group, instance: i}
+	transport.sentry.begin(n.group)
 	defer func() { _ = transport.sentry.close() }()
 	send := func(q *raft.AppendEntriesRequest) <-chan error {
 		done := make(chan error, 1)

@@ -44,7 +44,7 @@ var layers = []layer{
 	{folder: "engine/value", within: true},
 	{folder: "engine/reply"},
 	{folder: "engine", imports: []string{"engine/command", "engine/keyspace", "engine/front", "engine/store", "engine/value", "engine/reply"}},
-	{folder: "integration", imports: []string{"aof", "engine", "server"}, within: true},
+	{folder: "integration", imports: []string{"aof", "cluster", "engine", "server"}, within: true},
 	{folder: "benchmarks", within: true},
 }
 

@@ -229,10 +229,10 @@ func TestWhatMembersRefuse(t *testing.T) {
 			free = n.Client
 		}
 	}
-	refusedBy(t, first, "is no member", "move-shard", "1", holder, "127.0.0.1:1")
-	refusedBy(t, first, "has no replica", "move-shard", "1", free, free)
-	refusedBy(t, first, "has a replica of shard 1 already", "move-shard", "1", holder, holder)
-	refusedBy(t, first, "there is no shard 7", "move-shard", "7", holder, free)
+	refusedBy(t, first, "is no member", "move-shard", "--shard", "1", "--from", holder, "--to", "127.0.0.1:1")
+	refusedBy(t, first, "has no replica", "move-shard", "--shard", "1", "--from", free, "--to", free)
+	refusedBy(t, first, "has a replica of shard 1 already", "move-shard", "--shard", "1", "--from", holder, "--to", holder)
+	refusedBy(t, first, "there is no shard 7", "move-shard", "--shard", "7", "--from", holder, "--to", free)
 	refusedBy(t, first, "drain the node first", "remove", holder)
 	refusedBy(t, first, "is no member", "remove", "127.0.0.1:1")
 	refusedBy(t, first, "replicas: 1", "replicas", "9")
@@ -243,8 +243,8 @@ func TestWhatMembersRefuse(t *testing.T) {
 			n.kill()
 		}
 	}
-	mustCluster(t, first, "move-shard", "1", holder, free)
-	refusedBy(t, first, "is under way", "move-shard", "1", holder, free)
+	mustCluster(t, first, "move-shard", "--shard", "1", "--from", holder, "--to", free)
+	refusedBy(t, first, "is under way", "move-shard", "--shard", "1", "--from", holder, "--to", free)
 	moves := status(t, first).Moves
 	if len(moves) != 1 {
 		t.Fatalf("moves: %+v", moves)

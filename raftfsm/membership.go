@@ -140,15 +140,20 @@ type Follower struct {
 // Followers lists the other replicas; empty if this one does not lead.
 func (g *Group) Followers() []Follower { return g.proof.followers() }
 
-// TransferToFurthest hands the leadership on to the voter that has most of the log, and waits until it has, or has failed.
-func (g *Group) TransferToFurthest() error {
-	var best *Follower
+// Furthest is the voter that has most of the log; nil: there is none but this one, or it does not lead.
+func (g *Group) Furthest() (best *Follower) {
 	list := g.Followers()
 	for i := range list {
 		if f := &list[i]; f.Suffrage == raft.Voter && (best == nil || f.Match > best.Match) {
 			best = f
 		}
 	}
+	return best
+}
+
+// TransferToFurthest hands the leadership on to the voter that has most of the log, and waits until it has, or has failed.
+func (g *Group) TransferToFurthest() error {
+	best := g.Furthest()
 	if best == nil {
 		return fmt.Errorf("shard %d: hand the leadership on: %w", g.opts.Group, ErrNoMember)
 	}

@@ -40,6 +40,9 @@ func (g *Group) Stats() Stats {
 	return s
 }
 
+// LastIndex is up to where this replica has the log.
+func (g *Group) LastIndex() uint64 { return g.raft().LastIndex() }
+
 // State is whether this replica leads, follows, stands or has stopped. A leader that is stalled is none.
 func (g *Group) State() raft.RaftState {
 	s := g.raft().State()

@@ -105,7 +105,7 @@ func announcedHost(v *config.Values, toMember string) string {
 	if !isGuarded(&v.Cluster) {
 		return peerHosts(v)[0]
 	}
-	if host, _, err := net.SplitHostPort(toMember); err == nil {
+	if host, _, err := net.SplitHostPort(toMember); err == nil && listensOn(v, host) {
 		return host
 	}
 	for _, b := range peerHosts(v) {
@@ -117,6 +117,16 @@ func announcedHost(v *config.Values, toMember string) string {
 		return ip
 	}
 	return "127.0.0.1"
+}
+
+// listensOn says whether peers who dial that address of this machine find the node.
+func listensOn(v *config.Values, host string) bool {
+	for _, b := range peerHosts(v) {
+		if ip := net.ParseIP(b); b == host || ip != nil && ip.IsUnspecified() {
+			return true
+		}
+	}
+	return false
 }
 
 // outwardAddress is the first address of this machine that is not loopback.

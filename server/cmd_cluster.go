@@ -351,7 +351,7 @@ func clusterShards(s *session, _ [][]byte, w *resp.Writer) {
 // of is how far a node's replica is, as far as this node, self, knows.
 func (p *shardProgress) of(node, self string) uint64 {
 	if node == self {
-		return p.Applied
+		return uint64(p.offset())
 	}
 	for i := range p.Replicas {
 		if p.Replicas[i].Node == node {

@@ -55,13 +55,13 @@ func role(s *session, _ [][]byte, w *resp.Writer) {
 		w.BulkString(host)
 		w.Int(int64(port))
 		w.BulkString(state)
-		w.Int(int64(p.Applied))
+		w.Int(p.offset())
 		return
 	}
 	list := p.online(m)
 	w.Array(3)
 	w.BulkString("master")
-	w.Int(int64(p.Applied))
+	w.Int(p.offset())
 	w.Array(len(list))
 	for _, r := range list {
 		n := m.node(r.Node)
@@ -115,8 +115,8 @@ func infoReplication(f *figures, b *infoText) {
 		b.text("master_link_status", link)
 		b.int("master_last_io_seconds_ago", 0)
 		b.int("master_sync_in_progress", 0)
-		b.int("slave_read_repl_offset", int64(p.Applied))
-		b.int("slave_repl_offset", int64(p.Applied))
+		b.int("slave_read_repl_offset", p.offset())
+		b.int("slave_repl_offset", p.offset())
 		if !own.Led {
 			b.int("master_link_down_since_seconds", -1)
 		}
@@ -136,7 +136,7 @@ func infoReplication(f *figures, b *infoText) {
 	b.text("master_failover_state", state)
 	b.text("master_replid", m.identity(own))
 	b.text("master_replid2", strings.Repeat("0", 40))
-	b.int("master_repl_offset", int64(p.Applied))
+	b.int("master_repl_offset", p.offset())
 	b.int("second_repl_offset", -1)
 	b.int("repl_backlog_active", 0)
 	b.int("repl_backlog_size", 0)

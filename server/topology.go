@@ -64,7 +64,8 @@ type slotMove struct {
 
 // shardProgress is how far a shard's replicas are. Positions are indexes of the shard's log.
 type shardProgress struct {
-	Applied  uint64 // by this node
+	Applied  uint64 // by this node; commands alone count
+	Log      uint64 // up to where this node has the log
 	Replicas []replicaProgress
 }
 
@@ -76,6 +77,9 @@ type replicaProgress struct {
 	Behind time.Duration // since it was heard of last
 	Online bool
 }
+
+// offset is the place in the shard's log that this node shows as its own.
+func (p *shardProgress) offset() int64 { return int64(max(p.Applied, p.Log)) }
 
 func (m *clusterMap) node(id string) *clusterNode {
 	for i := range m.Nodes {

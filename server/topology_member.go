@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -12,6 +13,7 @@ import (
 	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/raftfsm/peer"
+	"github.com/larder-db/larder/server/config"
 )
 
 // Map implements topology: the document, and what this node's own replicas know better.
@@ -23,7 +25,7 @@ func (m *member) Map() *clusterMap {
 	}
 	return mapOf(v, cluster.NodeID(m.id.Node), liveness{
 		leader: func(id uint32) (cluster.NodeID, uint64) { return m.leaderOf(v, id) },
-		down:   m.agentSilent,
+		down:   m.silent(),
 	})
 }
 
@@ -39,8 +41,24 @@ func (m *member) leaderOf(v *cluster.View, id uint32) (cluster.NodeID, uint64) {
 	return "", 0
 }
 
-// agentSilent says that the cluster counts a node as gone; the document says so by itself.
-func (m *member) agentSilent(cluster.NodeID) bool { return false }
+// silent says which nodes do not answer, as far as this node knows by a group that it leads: of the meta group all nodes are
+// members. Where it leads none, the document alone tells, once a node is gone for long.
+func (m *member) silent() func(cluster.NodeID) bool {
+	var followers []raftfsm.Follower
+	if m.system != nil {
+		followers = m.system.group.Followers()
+	}
+	for _, sh := range m.node.local() {
+		if len(followers) == 0 {
+			followers = sh.group.Followers()
+		}
+	}
+	return func(id cluster.NodeID) bool {
+		return slices.ContainsFunc(followers, func(f raftfsm.Follower) bool {
+			return cluster.NodeID(f.ID) == id && f.Silent >= followerSilence
+		})
+	}
+}
 
 // Progress implements topology.
 func (m *member) Progress(id uint32) shardProgress {
@@ -48,11 +66,14 @@ func (m *member) Progress(id uint32) shardProgress {
 	if sh == nil {
 		return shardProgress{}
 	}
-	p := shardProgress{Applied: sh.engine.AppliedIndex()}
+	p := shardProgress{Applied: sh.engine.AppliedIndex(), Log: sh.group.LastIndex()}
+	always := m.node.config.Load().AppendFsync == config.FsyncAlways
 	for _, f := range sh.group.Followers() {
-		p.Replicas = append(p.Replicas, replicaProgress{
-			Node: string(f.ID), Held: f.Match, Synced: f.Match, Behind: f.Silent, Online: f.Silent < followerSilence,
-		})
+		r := replicaProgress{Node: string(f.ID), Held: f.Match, Behind: f.Silent, Online: f.Silent < followerSilence}
+		if always { // else nobody tells when a follower has synced
+			r.Synced = f.Match
+		}
+		p.Replicas = append(p.Replicas, r)
 	}
 	return p
 }
@@ -66,12 +87,17 @@ func (m *member) Transfer(ctx context.Context, id uint32, to string) error {
 	if v == nil {
 		return cluster.ErrNoDocument
 	}
+	sh := m.node.shard(id)
+	if s := v.Shard(id); to == "" && sh != nil && s != nil && s.Pinned { // an operator's choice is followed by another
+		if f := sh.group.Furthest(); f != nil {
+			to = string(f.ID)
+		}
+	}
 	if to != "" { // else the shard's leader would be given back to whom it was of
 		if _, err := m.meta.Load().Do(ctx, cluster.PreferLeader{Shard: id, Node: cluster.NodeID(to)}); err != nil && !errors.Is(err, cluster.ErrRefused) {
 			return err
 		}
 	}
-	sh := m.node.shard(id)
 	if sh != nil && sh.group.CanRead() {
 		if to == "" {
 			return sh.group.TransferToFurthest()

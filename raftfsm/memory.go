@@ -49,20 +49,22 @@ var keyForgot = []byte("MayHaveForgotten")
 // has acknowledged it in this term.
 type progress struct{ last, acknowledged uint64 }
 
-// progressMark tells it from an address, which is what the field was for in earlier versions of the library.
+// progressMark tells an address behind it from one without.
 var progressMark = []byte{0, 'p'}
 
-func (p progress) encode() []byte {
+// before is the figures, with the sender's address behind them.
+func (p progress) before(address []byte) []byte {
 	b := binary.BigEndian.AppendUint64(bytes.Clone(progressMark), p.last)
-	return binary.BigEndian.AppendUint64(b, p.acknowledged)
+	b = binary.BigEndian.AppendUint64(b, p.acknowledged)
+	return append(b, address...)
 }
 
-func decodeProgress(b []byte) (p progress, ok bool) {
+func decodeProgress(b []byte) (p progress, address []byte, ok bool) {
 	b, ok = bytes.CutPrefix(b, progressMark)
-	if !ok || len(b) != 16 {
-		return p, false
+	if !ok || len(b) < 16 {
+		return p, nil, false
 	}
-	return progress{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, true
+	return progress{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, b[16:], true
 }
 
 // isHeartbeat tells the library's heartbeats from its other messages.
@@ -72,12 +74,12 @@ func isHeartbeat(q *raft.AppendEntriesRequest) bool {
 
 // hear takes a leader's figures out of a message.
 func (r *memory) hear(m *raft.AppendEntriesRequest) {
-	p, ok := decodeProgress(m.Leader)
+	p, address, ok := decodeProgress(m.Addr)
 	if !ok {
 		r.lookAgain()
 		return
 	}
-	m.Leader = m.Addr
+	m.Addr = address
 	if m.Term < r.fence.term.Load() {
 		return
 	}

@@ -34,8 +34,8 @@ func newRemembering(term, last uint64) *remembering {
 }
 
 func (r *remembering) heartbeat(from string, term, last, acknowledged uint64) *raft.AppendEntriesRequest {
-	m := &raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ID: []byte(from), Addr: []byte("address")}, Term: term,
-		Leader: progress{last, acknowledged}.encode()}
+	m := &raft.AppendEntriesRequest{Term: term,
+		RPCHeader: raft.RPCHeader{ID: []byte(from), Addr: progress{last, acknowledged}.before([]byte("address"))}}
 	r.hear(m)
 	return m
 }
@@ -50,8 +50,8 @@ func TestDoubtEndsBehindTheLeadersLog(t *testing.T) {
 			t.Fatal(what)
 		}
 	}
-	if m := r.heartbeat("a", 5, 20, 0); string(m.Leader) != "address" {
-		t.Fatalf("Raft sees %q", m.Leader)
+	if m := r.heartbeat("a", 5, 20, 0); string(m.Addr) != "address" {
+		t.Fatalf("Raft sees %q", m.Addr)
 	}
 	step(true, "the first heartbeat may be from before the start")
 	r.heartbeat("b", 6, 20, 0)
@@ -63,10 +63,10 @@ func TestDoubtEndsBehindTheLeadersLog(t *testing.T) {
 	r.heartbeat("b", 6, 30, 0)
 	r.heartbeat("b", 6, 10, 0)
 	step(true, "the figure of the second heartbeat counts")
-	r.hear(&raft.AppendEntriesRequest{Term: 6, Leader: []byte("address")})
+	r.hear(&raft.AppendEntriesRequest{Term: 6, RPCHeader: raft.RPCHeader{Addr: []byte("address")}})
 	step(true, "not everything is there")
 	r.commited = 30
-	r.hear(&raft.AppendEntriesRequest{Term: 6, Leader: []byte("address")})
+	r.hear(&raft.AppendEntriesRequest{Term: 6, RPCHeader: raft.RPCHeader{Addr: []byte("address")}})
 	step(false, "everything is there")
 	if !slices.Equal(r.notes, []bool{true, false}) {
 		t.Fatal(r.notes)

@@ -273,7 +273,7 @@ func (s *sentry) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.
 			return nil
 		}
 		m := *q
-		m.Leader = progress{s.last(), s.proof.acknowledged(id, q.Term)}.encode()
+		m.Addr = progress{s.last(), s.proof.acknowledged(id, q.Term)}.before(q.Addr)
 		q = &m
 	}
 	sent := s.proof.now()

@@ -5,7 +5,7 @@
 #   make test        everything that is checked: lint, unit, race, integration
 #   make bench       the benchmark table, beside redis-server (BENCH="-quick" and so on)
 #   make fuzz T=60s  every fuzz target in turn, for that long each
-#   make jepsen T=30m SEED=7   faults of all kinds for that long; what clients saw is checked (docs/consistency.md)
+#   make jepsen T=30m SEED=7   faults of all kinds and moves for that long; what clients saw is checked (docs/consistency.md)
 
 GO    ?= go
 T     ?= 60s

@@ -28,6 +28,9 @@ const movedKeys = 4000
 type tallies struct {
 	c       *sharded
 	added   [16]atomic.Int64
+	unknown [16]atomic.Int64 // additions of which nobody knows
+	failed  []error          // guarded by mu
+	mu      sync.Mutex
 	aborted atomic.Int64
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -51,8 +54,9 @@ func (c *sharded) startTallies(clients int) *tallies {
 		x.running.Go(func() {
 			for x.ctx.Err() == nil {
 				if err := x.once(rng.IntN(len(x.added))); err != nil {
-					c.t.Error(err)
-					return
+					x.mu.Lock()
+					x.failed = append(x.failed, err)
+					x.mu.Unlock()
 				}
 			}
 		})
@@ -66,6 +70,7 @@ func account(i int, of string) string { return "{account" + strconv.Itoa(i) + "}
 
 func (x *tallies) once(i int) error {
 	if err := x.c.client.Incr(x.c.ctx, counterOf(i)).Err(); err != nil {
+		x.unknown[i].Add(1)
 		return fmt.Errorf("INCR: %w", err)
 	}
 	x.added[i].Add(1)
@@ -102,27 +107,40 @@ func (x *tallies) once(i int) error {
 func (x *tallies) check() int {
 	x.stop()
 	x.running.Wait()
-	t, transfers, keys := x.c.t, 0, 0
+	t, transfers, keys, total := x.c.t, 0, 0, int64(0)
 	t.Helper()
+	if len(x.failed) > 0 && x.c.terms() == x.c.began {
+		t.Error(x.failed)
+	}
 	for i := range x.added {
-		if keys += 2; x.added[i].Load() > 0 {
-			keys++
-			if n, err := x.c.client.Get(x.c.ctx, counterOf(i)).Int64(); err != nil || n != x.added[i].Load() {
-				t.Errorf("%s is %d, not %d: %v", counterOf(i), n, x.added[i].Load(), err)
+		least, to := x.added[i].Load(), 0
+		total += least
+		keys += 2
+		x.c.mustSee(func() error {
+			n, err := x.c.client.Get(x.c.ctx, counterOf(i)).Int64()
+			if errors.Is(err, redis.Nil) && least == 0 {
+				return nil
 			}
+			if err == nil && (n < least || n > least+x.unknown[i].Load()) {
+				err = fmt.Errorf("%s is %d, not %d and up to %d more", counterOf(i), n, least, x.unknown[i].Load())
+			}
+			return err
+		})
+		if x.c.client.Exists(x.c.ctx, counterOf(i)).Val() == 1 {
+			keys++
 		}
-		a, err := x.c.client.Get(x.c.ctx, account(i, "from")).Int()
-		b, err2 := x.c.client.Get(x.c.ctx, account(i, "to")).Int()
-		if a+b != 2*balance || err != nil || err2 != nil {
-			t.Errorf("the accounts %d have %d and %d: %v, %v", i, a, b, err, err2)
-		}
-		transfers += b - balance
+		x.c.mustSee(func() error {
+			a, err := x.c.client.Get(x.c.ctx, account(i, "from")).Int()
+			b, err2 := x.c.client.Get(x.c.ctx, account(i, "to")).Int()
+			if err = errors.Join(err, err2); err == nil && a+b != 2*balance {
+				err = fmt.Errorf("the accounts %d have %d and %d", i, a, b)
+			}
+			to = b
+			return err
+		})
+		transfers += to - balance
 	}
-	total := int64(0)
-	for i := range x.added {
-		total += x.added[i].Load()
-	}
-	if done := total - x.aborted.Load(); int64(transfers) != done {
+	if done := total - x.aborted.Load(); len(x.failed) == 0 && int64(transfers) != done {
 		t.Errorf("%d was transferred in %d transfers", transfers, done)
 	}
 	t.Logf("%d transfers, of which %d were not to be", total, x.aborted.Load())

@@ -44,8 +44,8 @@ func TestOperationsAsWritten(t *testing.T) {
 	cmd := exec.CommandContext(ctx, bash, "-c", script)
 	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(larderProgram)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	tieToUs(cmd)
-	cmd.SysProcAttr.Setpgid = true
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	out, err := cmd.CombinedOutput()
 	if cmd.Process != nil {

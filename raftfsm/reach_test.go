@@ -57,3 +57,23 @@ func TestEntriesWaitForTheFollower(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Raft sends a heartbeat's request again and again and has each answer decoded into the last one: what a made-up answer
+// shares with the request, the next real one would overwrite, and the follower would take itself for the leader.
+func TestMadeUpAnswersShareNothing(t *testing.T) {
+	_, leader, others := threeVoters(t)
+	follower := others[0].opts.ID
+	q := &raft.AppendEntriesRequest{Term: leader.group.Stats().Term}
+	q.ID, q.Addr = []byte("leader"), []byte("leader")
+	for range 20 {
+		var a raft.AppendEntriesResponse
+		if err := leader.group.sentry.AppendEntries(follower, raft.ServerAddress(follower), q, &a); err != nil {
+			t.Skip("leadership has moved: ", err)
+		}
+		for _, b := range [][]byte{a.ID, a.Addr} {
+			if len(b) > 0 && (&b[0] == &q.ID[0] || &b[0] == &q.Addr[0]) {
+				t.Fatal("the answer shares the request's bytes")
+			}
+		}
+	}
+}

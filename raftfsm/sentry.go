@@ -266,7 +266,8 @@ func (s *sentry) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.
 	s.proof.sends(q)
 	if isHeartbeat(q) {
 		if s.proof.heardOf(id, q.Term, s.proof.now()-s.beat) {
-			*a = raft.AppendEntriesResponse{Term: q.Term, Success: true} // no bytes of ours: the next answer is decoded into it
+			// Not the request's header: Raft uses both again, and the next answer would be decoded into its bytes.
+			*a = raft.AppendEntriesResponse{RPCHeader: raft.RPCHeader{ProtocolVersion: q.ProtocolVersion}, Term: q.Term, Success: true}
 			return nil
 		}
 		m := *q

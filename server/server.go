@@ -15,6 +15,8 @@
 //	timing.go    how long commands take, for INFO, slowlog.go and latency.go
 //	pause.go     CLIENT PAUSE
 //	forward.go, upstream.go, upstream_link.go, origin.go   how the sessions of a node reach the leader
+//	member.go, replicas.go, standing.go   the node as part of its cluster: joining, what is open here, whether it still belongs
+//	recover.go   a new cluster out of a survivor, when a majority is lost for good
 //	topology.go  what the commands about the cluster know of it
 //	events.go    Sentinel's events, for who is subscribed to them
 //	cmd_*.go     the server's own commands, by family

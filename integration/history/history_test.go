@@ -142,19 +142,33 @@ func TestHistoryOfThreeNodes(t *testing.T) {
 	check(t, &Run{Cluster: c, Seed: setting(t, "LARDER_HISTORY_SEED", 1), Length: shortRun, Faults: Faults(c), Clients: 8}, keepIn("three-nodes"))
 }
 
-// TestLongHistory is make jepsen: rounds of a minute each on one cluster until LARDER_HISTORY_TIME is over. The round's
-// number is added to the seed, so that a round that went wrong can be tried again on its own.
+// TestLongHistory is make jepsen: rounds of a minute each until LARDER_HISTORY_TIME is over, for half of it on a cluster of
+// one shard, then on one whose slots and replicas move. The round's number is added to the seed, so that a round that
+// went wrong can be tried again on its own.
 func TestLongHistory(t *testing.T) {
 	length, err := time.ParseDuration(os.Getenv("LARDER_HISTORY_TIME"))
 	if err != nil {
 		t.Skip("make jepsen T=30m runs it")
 	}
 	seed := setting(t, "LARDER_HISTORY_SEED", uint64(time.Now().Unix()))
-	c := nodes.Start(t, nodes.Options{Program: larder, Count: 3, DiskSize: 4 * diskSize, Seed: seed})
+	t.Run("one-shard", func(t *testing.T) {
+		c := nodes.Start(t, nodes.Options{Program: larder, Count: 3, DiskSize: 4 * diskSize, Seed: seed})
+		rounds(t, c, Faults(c), seed, length/2)
+	})
+	t.Run("moves", func(t *testing.T) {
+		c := startMoving(t, seed)
+		rounds(t, c, movingFaults(c), seed, length/2)
+	})
+}
+
+// rounds runs histories on the cluster, one after the other, until one goes wrong or the time is over.
+func rounds(t *testing.T, c *nodes.Cluster, faults []Fault, seed uint64, length time.Duration) {
+	t.Helper()
 	end := time.Now().Add(length)
 	for round := uint64(0); time.Now().Before(end) && !t.Failed(); round++ {
 		name := fmt.Sprintf("seed-%d", seed+round)
-		check(t, &Run{Cluster: c, Seed: seed + round, Length: min(time.Minute, time.Until(end)), Faults: Faults(c), Clients: 10, Prefix: name + "-"}, keepIn(name))
+		check(t, &Run{Cluster: c, Seed: seed + round, Length: min(time.Minute, time.Until(end)), Faults: faults, Clients: 10,
+			Prefix: name + "-"}, keepIn(filepath.Join(filepath.Base(t.Name()), name)))
 	}
 }
 

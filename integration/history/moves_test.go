@@ -1,11 +1,13 @@
 package history
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/integration/nodes"
 )
 
@@ -21,13 +23,29 @@ func ask(c *nodes.Cluster, s Step, what string, args ...string) error {
 	return err
 }
 
-// migrateSlots moves a run of slots from one shard to another.
+// migrateSlots moves a run of slots from the shard that has them to another.
 func migrateSlots(c *nodes.Cluster, s Step) error {
+	through := c.Nodes[s.Nodes[len(s.Nodes)-1]].Addr()
+	text, err := c.Larder(moveTime, "cluster", "status", "--json", "--addr", through)
+	if err != nil {
+		return err
+	}
+	var report cluster.Report
+	if err := json.Unmarshal([]byte(text), &report); err != nil {
+		return err
+	}
 	rng := s.draw()
-	from, first := 1+rng.IntN(testShards), rng.IntN(16384)
-	to := 1 + (from+rng.IntN(testShards-1))%testShards
-	return ask(c, s, "migrate-slots", "--from", strconv.Itoa(from), "--to", strconv.Itoa(to), "--slots",
-		fmt.Sprintf("%d-%d", first, min(16383, first+rng.IntN(2000))))
+	slot, length := uint16(rng.IntN(16384)), uint16(rng.IntN(2000))
+	for _, g := range report.Groups {
+		for _, r := range g.Slots {
+			if r.From <= slot && slot <= r.To {
+				to := 1 + (int(g.Group)+rng.IntN(testShards-1))%testShards
+				return ask(c, s, "migrate-slots", "--from", strconv.Itoa(int(g.Group)), "--to", strconv.Itoa(to),
+					"--slots", fmt.Sprintf("%d-%d", slot, min(r.To, slot+length)))
+			}
+		}
+	}
+	return fmt.Errorf("no shard has slot %d", slot)
 }
 
 // moveShard moves a replica from one node to another.
@@ -43,12 +61,22 @@ func moveShard(c *nodes.Cluster, s Step) error {
 	return ask(c, s, "move-shard", "--shard", strconv.Itoa(1+s.draw().IntN(testShards)), "--from", ids[0], "--to", ids[1])
 }
 
+// startMoving starts a cluster that has something to move.
+func startMoving(t *testing.T, seed uint64) *nodes.Cluster {
+	t.Helper()
+	return nodes.Start(t, nodes.Options{Program: larder, Count: 4, Replicas: 3, Seed: seed,
+		Directives: []string{"--cluster-enabled", "yes", "--shards", strconv.Itoa(testShards)}})
+}
+
+// movingFaults are all others, and moves.
+func movingFaults(c *nodes.Cluster) []Fault {
+	return append(Faults(c), Hook("migrate", 30, migrateSlots), Hook("move", 15, moveShard))
+}
+
 // TestHistoryWithMoves: slots and replicas move while everything else goes wrong too. What is asked for may be refused,
 // or given up half way; no client may notice more than a redirect.
 func TestHistoryWithMoves(t *testing.T) {
 	t.Parallel()
-	c := nodes.Start(t, nodes.Options{Program: larder, Count: 4, Replicas: 3, Seed: 1,
-		Directives: []string{"--cluster-enabled", "yes", "--shards", strconv.Itoa(testShards)}})
-	faults := append(Faults(c), Hook("migrate", 30, migrateSlots), Hook("move", 15, moveShard))
-	check(t, &Run{Cluster: c, Seed: setting(t, "LARDER_HISTORY_SEED", 1), Length: shortRun, Faults: faults, Clients: 8}, keepIn("moves"))
+	c := startMoving(t, 1)
+	check(t, &Run{Cluster: c, Seed: setting(t, "LARDER_HISTORY_SEED", 1), Length: shortRun, Faults: movingFaults(c), Clients: 8}, keepIn("moves"))
 }

@@ -1,7 +1,5 @@
 package raftfsm
 
-//lint:file-ignore SA1019 the library has another field for what Leader was for, and so it can carry what a heartbeat tells
-
 import (
 	"bytes"
 	"encoding/binary"

@@ -405,7 +405,8 @@ func (a *Agent) ready(v *View, group uint32, r Replica, g *GroupView) map[NodeID
 			}
 			replica := find(s.Replicas, func(r *ReplicaStatus) bool { return r.Group == group })
 			// The index of what has been applied counts commands alone; that of what was committed is 0 until a leader told it.
-			if replica != nil && replica.Committed > 0 && replica.Committed+a.opts.Slack >= here.Committed &&
+			// With the vote of one that doubts itself, a group could be left without a majority that counts.
+			if replica != nil && !replica.Doubtful && replica.Committed > 0 && replica.Committed+a.opts.Slack >= here.Committed &&
 				replica.Applied+a.opts.Slack >= here.Applied {
 				mu.Lock()
 				defer mu.Unlock()

@@ -40,6 +40,7 @@ type ReplicaStatus struct {
 	Applied   uint64       `json:"applied"`
 	Durable   uint64       `json:"durable"`
 	LogBytes  int64        `json:"log_bytes"`
+	Doubtful  bool         `json:"doubtful,omitempty"` // its vote counts only beside everybody's
 	Members   []MemberInfo `json:"members"`
 }
 
@@ -87,6 +88,7 @@ func StatusOf(group uint32, r Replica) ReplicaStatus {
 		Applied:   s.Applied,
 		Durable:   s.Durable,
 		LogBytes:  s.LogBytes,
+		Doubtful:  s.Doubtful,
 		Members:   []MemberInfo{},
 	}
 	servers, _ := r.Configuration()

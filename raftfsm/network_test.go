@@ -239,3 +239,17 @@ func TestNothingIsDecodedIntoAnAddress(t *testing.T) {
 		t.Errorf("the answer has %q and %q of the request", a.ID, a.Addr)
 	}
 }
+
+// TestBusyFollowersHearHeartbeats: a replica that doubts itself needs them, however much else it answers.
+func TestBusyFollowersHearHeartbeats(t *testing.T) {
+	var l leftOut
+	sent := 0
+	for range 100 {
+		if !l.another("b") {
+			sent++
+		}
+	}
+	if sent != 100/(mostLeftOut+1) {
+		t.Errorf("%d of 100 were sent", sent)
+	}
+}

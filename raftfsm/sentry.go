@@ -40,6 +40,7 @@ type sentry struct {
 	disk      *disk
 	beat      time.Duration
 	last      func() uint64 // the end of this replica's log
+	leftOut   leftOut
 	ballots   ballots
 	successor atomic.Pointer[leaderNews]
 
@@ -257,6 +258,30 @@ func decodeTerm(b []byte) (uint64, bool) {
 	return binary.BigEndian.Uint64(b), true
 }
 
+// leftOut counts the heartbeats that were left out one after the other. Now and then one goes out all the same: what only
+// heartbeats carry (memory.go) has to arrive at a follower that is always busy, too.
+type leftOut struct {
+	mu sync.Mutex
+	of map[raft.ServerID]int
+}
+
+const mostLeftOut = 3
+
+// another says whether one more may be left out.
+func (l *leftOut) another(id raft.ServerID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of[id] == mostLeftOut {
+		delete(l.of, id)
+		return false
+	}
+	if l.of == nil {
+		l.of = make(map[raft.ServerID]int)
+	}
+	l.of[id]++
+	return true
+}
+
 // AppendEntries sends entries or a heartbeat and waits for the answer.
 func (s *sentry) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
 	a *raft.AppendEntriesResponse) error {
@@ -265,7 +290,7 @@ func (s *sentry) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.
 	}
 	s.proof.sends(q)
 	if isHeartbeat(q) {
-		if s.proof.heardOf(id, q.Term, s.proof.now()-s.beat) {
+		if s.proof.heardOf(id, q.Term, s.proof.now()-s.beat) && s.leftOut.another(id) {
 			// Not the request's header: Raft uses both again, and the next answer would be decoded into its bytes.
 			*a = raft.AppendEntriesResponse{RPCHeader: raft.RPCHeader{ProtocolVersion: q.ProtocolVersion}, Term: q.Term, Success: true}
 			return nil

@@ -16,6 +16,7 @@ type Stats struct {
 	Durable   uint64 // A, the index of the last checkpoint; 0 if there is none
 	InFlight  int    // batches
 	LogBytes  int64
+	Doubtful  bool // it may lack entries that it has promised to have, and its vote counts only beside everybody's
 }
 
 // Stats takes a look at the group.
@@ -33,6 +34,7 @@ func (g *Group) Stats() Stats {
 		Durable:   durable,
 		InFlight:  g.inFlight.len(),
 		LogBytes:  g.opts.Log.Bytes(),
+		Doubtful:  g.MayHaveForgotten(),
 	}
 	if f := g.raft().GetConfiguration(); f.Error() == nil {
 		s.Servers = f.Configuration().Servers

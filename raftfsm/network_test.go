@@ -214,3 +214,28 @@ func BenchmarkProposeOverSockets(b *testing.B) {
 		}
 	}
 }
+
+// TestNothingIsDecodedIntoAnAddress: Raft keeps answers and has the next ones decoded into them, in place. A replica whose own
+// address changed by that wrote its vote down as another's, and a group had two leaders in a term.
+func TestNothingIsDecodedIntoAnAddress(t *testing.T) {
+	n := NewNetwork(NetworkOptions{Endpoint: endpoint(t, "a"), Address: "10.0.0.1:7000"})
+	t.Cleanup(func() { _ = n.Close() })
+	encoded := n.EncodePeer("a", "10.0.0.1:7000")
+	encoded[7] = '9'
+	if got := string(n.EncodePeer("a", "10.0.0.1:7000")); got != "10.0.0.1:7000" {
+		t.Errorf("the address has become %s", got)
+	}
+	p := &proof{}
+	p.mu.term, p.mu.contacts = 5, map[raft.ServerID]*contact{"b": {sent: time.Hour}}
+	p.now = func() time.Duration { return time.Hour }
+	s := newSentry(newTap("a"), p)
+	s.disk, s.beat = &disk{now: p.now}, time.Second
+	q := &raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ID: []byte("a"), Addr: []byte("10.0.0.1:7000")}, Term: 5}
+	var a raft.AppendEntriesResponse
+	if err := s.AppendEntries("b", "b", q, &a); err != nil || !a.Success {
+		t.Fatal(err, a)
+	}
+	if len(a.ID)+len(a.Addr) > 0 {
+		t.Errorf("the answer has %q and %q of the request", a.ID, a.Addr)
+	}
+}

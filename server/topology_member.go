@@ -66,7 +66,10 @@ func (m *member) Progress(id uint32) shardProgress {
 	if sh == nil {
 		return shardProgress{}
 	}
-	p := shardProgress{Applied: sh.engine.AppliedIndex(), Log: sh.group.LastIndex()}
+	p := shardProgress{Applied: sh.engine.AppliedIndex()}
+	if !sh.group.IsSoleVoter() { // whose offset is compared with others'
+		p.Log = sh.group.LastIndex()
+	}
 	always := m.node.config.Load().AppendFsync == config.FsyncAlways
 	for _, f := range sh.group.Followers() {
 		r := replicaProgress{Node: string(f.ID), Held: f.Match, Behind: f.Silent, Online: f.Silent < followerSilence}

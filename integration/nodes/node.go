@@ -148,6 +148,9 @@ func (n *Node) Stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 	select {
 	case <-p.ended:
+		if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGTERM {
+			return nil // it had not begun to listen to signals
+		}
 		if p.err != nil {
 			return fmt.Errorf("%s does not stop in order: %w", n.Name(), p.err)
 		}

@@ -217,7 +217,7 @@ func (m *member) join(ctx context.Context, v *config.Values) error {
 	for strangers := 0; ; {
 		d, err := m.joinOnce(ctx, v)
 		if err == nil {
-			m.id = nodeIdentity{Node: m.id.Node, Cluster: d.ClusterID, Seed: d.Seed}
+			m.id.Cluster, m.id.Seed = d.ClusterID, d.Seed // what the endpoint says of this node stays as it is
 			m.cluster.Store(&d.ClusterID)
 			m.joined = cluster.NewView(&d)
 			m.node.log.Info("joined the cluster", "cluster", d.ClusterID, "node", m.id.Node, "nodes", len(d.Nodes))

@@ -146,7 +146,8 @@ func Start(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, 
 	background, stop := context.WithCancel(context.Background())
 	srv.end = stop
 	if !srv.node.clustered {
-		srv.running.Go(func() { srv.followTopology(background) })
+		known := srv.topology
+		srv.running.Go(func() { srv.followTopology(background, known) })
 	}
 	return srv, nil
 }

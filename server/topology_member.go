@@ -159,17 +159,17 @@ func (srv *Server) startForwarding() error {
 const leaderLook = 50 * time.Millisecond
 
 // followTopology tells clients of changes of the map.
-func (srv *Server) followTopology(ctx context.Context) {
+func (srv *Server) followTopology(ctx context.Context, known topology) {
 	look := time.NewTicker(leaderLook)
 	defer look.Stop()
-	before := srv.topology.Map()
+	before := known.Map()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
 		}
-		after := srv.topology.Map()
+		after := known.Map()
 		srv.topologyChanged(before, after)
 		before = after
 	}

@@ -424,6 +424,7 @@ func TestForwardingIsBounded(t *testing.T) {
 		c.must("INCR a", string(noLeaderReply))
 	}
 	leader.onLoop(func() { leader.forwarding.leads = func() bool { return true } })
+	follower.onLoop(func() { follower.forwarding.patience = patience })
 	c.must("INCR a", ":1\r\n")
 }
 

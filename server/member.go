@@ -38,7 +38,7 @@ type member struct {
 	control  *http.Server
 	admin    *http.Server
 	client   *cluster.Client
-	system   *shard // the replica of the meta group
+	system   atomic.Pointer[shard] // the replica of the meta group
 	meta     atomic.Pointer[cluster.Meta]
 	agent    *cluster.Agent
 	joined   *cluster.View // as the cluster said when it took this node in
@@ -79,7 +79,8 @@ func (n *node) openMember(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.cluster.Store(&m.id.Cluster)
+	clusterID := m.id.Cluster
+	m.cluster.Store(&clusterID)
 	m.at = addressesOf(v, "")
 	if m.id.Cluster == "" {
 		m.at = addressesOf(v, localAddress(v.Cluster.Join))
@@ -266,7 +267,7 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 	if err != nil {
 		return err
 	}
-	m.system = sh
+	m.system.Store(sh)
 	sh.engine.Store().AllowCompactions()
 	meta, err := cluster.OpenMeta(cluster.MetaOptions{
 		Self: cluster.NodeID(m.id.Node), Group: sh.group, Engine: sh.engine, Client: m.client, Loop: metaLoop, Logger: m.node.log,
@@ -364,8 +365,8 @@ func (m *member) view() *cluster.View {
 // replicas lists what is open here, for the others and for the agent.
 func (m *member) replicas() map[uint32]cluster.Replica {
 	list := map[uint32]cluster.Replica{}
-	if m.system != nil {
-		list[cluster.MetaGroup] = m.system.group
+	if system := m.system.Load(); system != nil {
+		list[cluster.MetaGroup] = system.group
 	}
 	for _, sh := range m.node.local() {
 		list[sh.id] = sh.group

@@ -157,8 +157,8 @@ func (n *node) shard(id uint32) *shard {
 
 // all lists the shards that are open here, the meta group's included.
 func (n *node) all() []*shard {
-	if m := n.member; m != nil && m.system != nil {
-		return append(slices.Clone(n.local()), m.system)
+	if m := n.member; m != nil && m.system.Load() != nil {
+		return append(slices.Clone(n.local()), m.system.Load())
 	}
 	return n.local()
 }
@@ -242,8 +242,8 @@ func (n *node) close(ctx context.Context, save bool) (err error) {
 		err = errors.Join(err, n.closeShard(ctx, sh))
 	}
 	if n.member != nil {
-		if n.member.system != nil {
-			err = errors.Join(err, n.closeShard(ctx, n.member.system))
+		if system := n.member.system.Load(); system != nil {
+			err = errors.Join(err, n.closeShard(ctx, system))
 		}
 		err = errors.Join(err, n.member.closeEndpoint())
 	}

@@ -230,7 +230,7 @@ func (r *recovery) run(ctx context.Context) error {
 			return nil, err
 		}
 		if id == cluster.MetaGroup {
-			m.system = sh
+			m.system.Store(sh)
 		}
 		return sh, sh.waitReady(ctx)
 	}

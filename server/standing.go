@@ -28,7 +28,7 @@ func (m *member) askStanding(ctx context.Context) {
 		case <-look.C:
 		}
 		v := m.meta.Load().View()
-		if _, leader := m.system.group.Leader(); leader != "" && (v == nil || v.Node(cluster.NodeID(m.id.Node)) != nil) {
+		if _, leader := m.system.Load().group.Leader(); leader != "" && (v == nil || v.Node(cluster.NodeID(m.id.Node)) != nil) {
 			continue
 		}
 		for _, address := range m.known(v) {
@@ -61,7 +61,7 @@ func (m *member) known(v *cluster.View) (list []string) {
 		}
 		return list
 	}
-	for _, s := range m.system.group.Stats().Servers {
+	for _, s := range m.system.Load().group.Stats().Servers {
 		if string(s.ID) != m.id.Node {
 			address, _, _ := strings.Cut(string(s.Address), "#") // see cluster.placeAddress
 			list = append(list, address)

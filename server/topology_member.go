@@ -45,8 +45,8 @@ func (m *member) leaderOf(v *cluster.View, id uint32) (cluster.NodeID, uint64) {
 // members. Where it leads none, the document alone tells, once a node is gone for long.
 func (m *member) silent() func(cluster.NodeID) bool {
 	var followers []raftfsm.Follower
-	if m.system != nil {
-		followers = m.system.group.Followers()
+	if system := m.system.Load(); system != nil {
+		followers = system.group.Followers()
 	}
 	for _, sh := range m.node.local() {
 		if len(followers) == 0 {

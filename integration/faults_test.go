@@ -117,7 +117,8 @@ func fillUp(t *testing.T, s *server, makeRoom func()) {
 			t.Errorf("the server ended without naming the full disk:\n%s", said)
 		}
 	} else {
-		if !strings.HasPrefix(outcome, "-MISCONF ") && !strings.HasPrefix(outcome, "-OOM ") {
+		// What cannot be stored here may have reached the disk all the same: then nobody can know.
+		if !strings.HasPrefix(outcome, "-MISCONF ") && !strings.HasPrefix(outcome, "-OOM ") && !strings.HasPrefix(outcome, "-INDETERMINATE ") {
 			t.Errorf("a full disk is answered with %q", outcome)
 		}
 		if reply := conn.do(t, "GET", "full:0"); reply != bulk(value) {

@@ -54,7 +54,11 @@ func (m *member) openAll(ctx context.Context, v *cluster.View) error {
 		}
 		now := v
 		if m.founds(v.Shard(s.ID)) {
-			latest, err := m.meta.Load().Latest(shortly(ctx, foundingPatience))
+			asking := ctx
+			if !m.system.Load().group.IsSoleVoter() { // else this node knows, once its log is applied
+				asking = shortly(ctx, foundingPatience)
+			}
+			latest, err := m.meta.Load().Latest(asking)
 			if err != nil || !m.founds(latest.Shard(s.ID)) {
 				continue // it is looked at again
 			}

@@ -23,6 +23,9 @@ const (
 	onlyIfRoom              // for small records; never waits, returns errNoRoom
 )
 
+// ErrNoRoom says that entries were not written, none of them, since no further segment can be made.
+var ErrNoRoom = errors.New("the log has no room")
+
 var (
 	errNoRoom = errors.New("no room in the segment")
 	errTurned = errors.New("the log has turned to another segment")
@@ -124,7 +127,7 @@ func (l *Log) makeRoomLocked(need int64, how room) error {
 			err := l.mu.prepareErr
 			l.mu.prepareErr = nil
 			l.work.Signal()
-			return fmt.Errorf("the log has no room: %w", err)
+			return fmt.Errorf("%w: %w", ErrNoRoom, err)
 		default:
 			l.hurry.Store(true)
 			l.changed.Wait()

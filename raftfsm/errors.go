@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/aof"
 )
 
 // What a proposal can end with, besides success. Only ErrIndeterminate leaves open whether the batch was, or will be,
@@ -23,6 +25,9 @@ var (
 // ErrBehind says that a checkpoint cannot be taken yet: the log has a change of members that this replica has not come to.
 var ErrBehind = errors.New("the replica has to catch up first")
 
+// ErrNoRoom says that the batch could not be stored, for want of room on the disk, and so never is applied.
+var ErrNoRoom = errors.New("no room on the disk")
+
 var errStalled = errors.New("the disk does not answer")
 
 // proposalError maps the error of a Raft future to what a proposer may conclude from it.
@@ -33,6 +38,8 @@ func proposalError(err error) error {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress),
 		errors.Is(err, raft.ErrEnqueueTimeout):
 		return ErrNotLeader
+	case errors.Is(err, aof.ErrNoRoom): // none of it was written, and what is not in the log here is sent to nobody
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
 	default: // leadership lost, shut down, a failed StoreLogs
 		return fmt.Errorf("%w: %w", ErrIndeterminate, err)
 	}

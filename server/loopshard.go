@@ -157,6 +157,8 @@ func errorReply(err error) []byte {
 		return indeterminateReply
 	case errors.Is(err, raftfsm.ErrNotLeader):
 		return []byte("-" + noLeader + "\r\n")
+	case errors.Is(err, raftfsm.ErrNoRoom):
+		return []byte("-" + misconf + "\r\n")
 	case errors.Is(err, raftfsm.ErrClosed):
 		return []byte("-ERR the server is shutting down\r\n")
 	}

@@ -245,6 +245,8 @@ func readDamaged(t *testing.T, s *server, name string, keys int) {
 			endedNaming(t, s, name)
 			return
 		case reply == bulk(value):
+		case strings.HasPrefix(reply, "-CLUSTERDOWN"):
+			t.Fatalf("it serves without its shard, where it should have ended:\n%s", s.output.String())
 		case reply[0] == '-':
 			reported++
 		default:

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/larder-db/larder/cluster"
+	"github.com/larder-db/larder/raftfsm"
 )
 
 // Which shards are open on this node follows the document: a shard is opened that lists this node, or that has a folder
@@ -49,20 +50,14 @@ func (m *member) settleFirst(ctx context.Context) error {
 func (m *member) openAll(ctx context.Context, v *cluster.View) error {
 	for i := range v.Document.Shards {
 		s := &v.Document.Shards[i]
-		if !slices.Contains(s.Replicas, cluster.NodeID(m.id.Node)) || m.node.shard(s.ID) != nil {
+		if !m.lists(s) || m.node.shard(s.ID) != nil {
 			continue
 		}
 		now := v
 		if m.founds(v.Shard(s.ID)) {
-			asking := ctx
-			if !m.system.Load().group.IsSoleVoter() { // else this node knows, once its log is applied
-				asking = shortly(ctx, foundingPatience)
-			}
-			latest, err := m.meta.Load().Latest(asking)
-			if err != nil || !m.founds(latest.Shard(s.ID)) {
+			if now = m.sure(ctx); now == nil || !m.lists(now.Shard(s.ID)) {
 				continue // it is looked at again
 			}
-			now = latest
 		}
 		if err := m.openReplica(now, s.ID); err != nil {
 			return err
@@ -73,6 +68,36 @@ func (m *member) openAll(ctx context.Context, v *cluster.View) error {
 
 // foundingPatience is how long a node waits to be told that a shard really is to be founded.
 const foundingPatience = 500 * time.Millisecond
+
+// sure is the document as it is now, whatever this node has met of it on its way; nil if that cannot be learned soon. A node
+// that is the meta group's only voter knows, once its log is applied, and waits for it.
+func (m *member) sure(ctx context.Context) *cluster.View {
+	for {
+		sole, asking := m.system.Load().group.IsSoleVoter(), ctx
+		if !sole {
+			asking = shortly(ctx, foundingPatience)
+		}
+		latest, err := m.meta.Load().Latest(asking)
+		switch {
+		case err == nil:
+			return latest
+		case !sole || ctx.Err() != nil || errors.Is(err, raftfsm.ErrClosed):
+			return nil
+		}
+		select {
+		case <-time.After(surePause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// surePause is how long a node waits before it asks itself again.
+const surePause = 50 * time.Millisecond
+
+// lists says whether a shard has a replica here.
+func (m *member) lists(s *cluster.Shard) bool {
+	return s != nil && slices.Contains(s.Replicas, cluster.NodeID(m.id.Node))
+}
 
 // founds says whether it is for this node to begin a shard's group.
 func (m *member) founds(s *cluster.Shard) bool {

@@ -48,3 +48,32 @@ func TestOldDocumentsAreNotActedOn(t *testing.T) {
 		t.Error("a group was begun that the cluster does not want")
 	}
 }
+
+// TestShardThatAnOldDocumentFounds: a start whose document is as old as the shard opens the shard that has been founded since.
+// Were that left for later, a shard that cannot be opened would not fail the start.
+func TestShardThatAnOldDocumentFounds(t *testing.T) {
+	t.Parallel()
+	ts := start(t)
+	c := ts.dial()
+	c.must("SET a 1", "+OK\r\n")
+	m := ts.node.member
+	born := func(v *cluster.View) bool { return v.Shard(1).Born }
+	if _, err := m.meta.Load().Wait(shortly(t.Context(), patience), born); err != nil {
+		t.Fatal(err)
+	}
+	m.stop()
+	m.following.Wait() // it would open the shard as well
+	old := oldDocument(t, m, func(d *cluster.Document) { d.Shards[0].Born = false })
+	if err := ts.node.closeShard(t.Context(), ts.node.shard(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.openAll(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if ts.node.shard(1) == nil {
+		t.Fatal("the shard was not opened")
+	}
+	if _, founding := m.founding.Load(uint32(1)); founding {
+		t.Error("it was founded again")
+	}
+}

@@ -24,11 +24,19 @@ const clusterSecret = "only for tests"
 // newMember describes a node of a cluster, which joins the one that is given; nil: it founds one.
 func newMember(t testing.TB, joins *server, directives ...string) *server {
 	t.Helper()
-	own := []string{"--cluster-port", strconv.Itoa(freePort(t)), "--admin-port", strconv.Itoa(freePort(t)), "--cluster-secret", clusterSecret}
+	own := []string{"--cluster-secret", clusterSecret}
 	if joins != nil {
 		own = append(own, "--cluster-join", joins.addr())
 	}
-	return newLarder(t, t.TempDir(), append(own, directives...)...)
+	s := newLarder(t, t.TempDir(), append(own, directives...)...)
+	rest, last, peers, admin := s.args, 0, 0, 0
+	s.args = func(port int) []string {
+		if port != last { // a start that tries another port has others for these, too
+			last, peers, admin = port, freePort(t), freePort(t)
+		}
+		return append(rest(port), "--cluster-port", strconv.Itoa(peers), "--admin-port", strconv.Itoa(admin))
+	}
+	return s
 }
 
 // startMembers starts nodes of one cluster and waits until each group has three voters, or as many as there can be.

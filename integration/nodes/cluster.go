@@ -26,7 +26,7 @@ import (
 // concluded from how long something took.
 const (
 	patience        = 60 * time.Second
-	commandPatience = 10 * time.Second
+	commandPatience = 30 * time.Second
 	brokenPatience  = 300 * time.Millisecond
 )
 

@@ -194,6 +194,11 @@ func TestWhatMembersRefuse(t *testing.T) {
 		t.Errorf("a member does not tell of it:\n%s", first.output.String())
 	}
 
+	open := newMember(t, nil, "--admin-bind", "0.0.0.0")
+	if said := open.refused(); !strings.Contains(said, "needs an admin-token") {
+		t.Errorf("an admin API that is open to everybody says:\n%s", said)
+	}
+
 	second := newMember(t, first)
 	second.start()
 	third := newMember(t, first)

@@ -143,8 +143,8 @@ func TestHistoryOfThreeNodes(t *testing.T) {
 	check(t, &Run{Cluster: c, Seed: setting(t, "LARDER_HISTORY_SEED", 1), Length: shortRun, Faults: Faults(c), Clients: 8}, keepIn("three-nodes"))
 }
 
-// TestEveryFault has each fault come once, two at a time: that the dice of a short run leave one out is no
-// reason for it not to be tried.
+// TestEveryFault has each fault come once, mostly beside another: that the dice of a short run leave one out is no reason for
+// it not to be tried.
 func TestEveryFault(t *testing.T) {
 	t.Parallel()
 	c := nodes.Start(t, nodes.Options{Program: larder, Count: 3, DiskSize: diskSize, Seed: 1})

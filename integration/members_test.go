@@ -2,6 +2,8 @@ package integration
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -216,6 +218,11 @@ func TestWhatMembersRefuse(t *testing.T) {
 		t.Errorf("a member does not tell of it:\n%s", first.output.String())
 	}
 
+	open := newMember(t, nil, "--admin-bind", "0.0.0.0")
+	if said := open.refused(); !strings.Contains(said, "needs an admin-token") {
+		t.Errorf("an admin API that is open to everybody says:\n%s", said)
+	}
+
 	second := newMember(t, first)
 	second.start()
 	third := newMember(t, first)
@@ -408,4 +415,56 @@ func TestClusterPortTellsStrangersNothing(t *testing.T) {
 			t.Errorf("%q: it was told %d bytes", says, heard)
 		}
 	}
+}
+
+// TestMembersOfTLSClientsOnly: no port of the members is open to clients without TLS, and those who want in have to show a
+// certificate, be they clients or nodes.
+func TestMembersOfTLSClientsOnly(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t)
+	ca.write(t, dir, "ca.pem")
+	ca.issue(t, filepath.Join(dir, "node"))
+	secure := func(joins *server) *server {
+		n := newMember(t, joins, "--tls-cert-file", filepath.Join(dir, "node.pem"), "--tls-key-file", filepath.Join(dir, "node.key"),
+			"--tls-ca-cert-file", filepath.Join(dir, "ca.pem"))
+		directives := n.args
+		n.args = func(port int) []string { return append(directives(0), "--tls-port", strconv.Itoa(port)) }
+		return n
+	}
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	client := func(n *server) *redis.Client {
+		c := redis.NewClient(&redis.Options{Addr: n.addr(), MaxRetries: -1, TLSConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}}})
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	ctx := context.Background()
+	var members []*server
+	for range 3 {
+		var first *server
+		if len(members) > 0 {
+			first = members[0]
+		}
+		n := secure(first)
+		n.port = freePort(t)
+		n.process = startProcess(t, n.command())
+		eventually(t, "it answers", func() bool { return client(n).Ping(ctx).Err() == nil })
+		members = append(members, n)
+	}
+	if err := client(members[2]).Set(ctx, "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := client(members[1]).Get(ctx, "k").Result(); v != "v" {
+		t.Errorf("%q, %v", v, err)
+	}
+	plain := newMember(t, members[0])
+	plain.port = freePort(t)
+	plain.process = startProcess(t, plain.command())
+	eventually(t, "who has no certificate is told why he does not come in", func() bool {
+		return strings.Contains(plain.output.String(), "waiting to join") && strings.Contains(plain.output.String(), "certificate required")
+	})
 }

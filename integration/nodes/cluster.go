@@ -237,8 +237,8 @@ func (c *Cluster) Larder(timeout time.Duration, args ...string) (string, error) 
 	return string(out), err
 }
 
-// Heal undoes all that was done to the nodes and what lies between them: nodes run, links are whole, disks have room,
-// clocks are right.
+// Heal undoes all that was done to the nodes and what lies between them: nodes run, links are whole, disks have room and
+// answer, clocks are right.
 func (c *Cluster) Heal() error {
 	var err error
 	if c.Net != nil {
@@ -256,8 +256,10 @@ func (c *Cluster) Heal() error {
 			err = errors.Join(err, e)
 			continue
 		}
-		if _, e := n.Command("DEBUG", "LARDER-CLOCK", "0"); e != nil {
-			err = errors.Join(err, fmt.Errorf("%s: %w", n.Name(), e))
+		for _, right := range []string{"LARDER-CLOCK", "LARDER-DISK"} {
+			if _, e := n.Command("DEBUG", right, "0"); e != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", n.Name(), e))
+			}
 		}
 	}
 	return err

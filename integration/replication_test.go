@@ -196,11 +196,18 @@ func TestClusterTellsTheTruth(t *testing.T) {
 	if got := asked(t, leader, "CLUSTER", "FAILOVER"); !strings.Contains(got, "to a replica") {
 		t.Errorf("CLUSTER FAILOVER at the leader: %s", got)
 	}
-	if got := asked(t, followers[1], "CLUSTER", "FAILOVER"); got != "OK" {
-		t.Fatalf("CLUSTER FAILOVER: %s", got)
-	}
-	eventually(t, "the replica leads", func() bool { now, _ := agree(); return now == followers[1] })
-	if got := asked(t, followers[1], "GET", "a"); got != "v" {
+	var next *server
+	eventually(t, "the leadership is handed over", func() bool { // not while it changes by itself, as on a busy machine
+		_, followers := agree()
+		next = followers[1]
+		got := asked(t, next, "CLUSTER", "FAILOVER")
+		if got != "OK" && !strings.Contains(got, "could not be transferred") && !strings.Contains(got, "to a replica") {
+			t.Fatalf("CLUSTER FAILOVER: %s", got)
+		}
+		return got == "OK"
+	})
+	eventually(t, "the replica leads", func() bool { now, _ := agree(); return now == next })
+	if got := asked(t, next, "GET", "a"); got != "v" {
 		t.Errorf("GET of the new leader: %s", got)
 	}
 }

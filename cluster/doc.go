@@ -10,7 +10,7 @@
 //
 //	document.go, validate.go  the document, and when it holds together
 //	ops*.go                   what can be asked for
-//	view.go                   the document compiled for routing
+//	view.go                   the document with its nodes and shards by name
 //	ring.go                   where the consistent-hash ring puts replicas
 //	plan.go                   what the meta leader changes by itself
 //	membership.go             the next step of one group towards its desired replicas

@@ -494,9 +494,9 @@ func (u *upstream) look() {
 		case u.strayed.IsZero():
 			u.strayed = now
 		}
-		patience := drainPatience
+		patience := f.drain
 		if leader == "" {
-			patience = unledPatience
+			patience = f.unled
 		}
 		if !u.strayed.IsZero() && (leader != "" && !u.outstanding() || now.Sub(u.strayed) > patience) {
 			u.lose(errStrayed)

@@ -17,12 +17,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience bounds waits for what must happen; no test passes by waiting so long.
+const patience = 90 * time.Second
+
 func id(s string) func() string { return func() string { return s } }
 
 // options are those of a member of cluster "larder" on a port of its own.
 func options(node string) Options {
 	return Options{Bind: []string{"127.0.0.1"}, Secret: "s3cret", NodeID: id(node), ClusterID: id("larder"),
-		HandshakeTimeout: 20 * time.Second}
+		HandshakeTimeout: patience}
 }
 
 func listen(t testing.TB, o Options) *Endpoint {
@@ -41,7 +44,7 @@ func listen(t testing.TB, o Options) *Endpoint {
 
 func dial(t testing.TB, from, to *Endpoint, s Service) (net.Conn, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return from.Dial(ctx, to.Addr().String(), s)
 }

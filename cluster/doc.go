@@ -16,6 +16,6 @@
 //	membership.go             the next step of one group towards its desired replicas
 //	meta.go, control.go       the document's group, and the nodes' calls to one another
 //	agent.go                  the goroutines
-//	migrate*.go, remote_log.go  slots on their way from shard to shard
+//	migrate*.go               slots on their way from shard to shard; remote_log.go finds the other shard's log
 //	admin*.go, report.go      the administrators' API, and what it tells of the cluster
 package cluster

@@ -26,7 +26,7 @@ func TestManyShards(t *testing.T) {
 		}
 		return true
 	})
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrsOf(nodes)})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrsOf(nodes), ClusterStateReloadInterval: mapAge})
 	defer client.Close()
 	ctx := context.Background()
 	for i := range keys {

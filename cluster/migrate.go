@@ -42,9 +42,10 @@ type MigratorOptions struct {
 	Target func(shard uint32) ShardLog
 
 	Part   int           // bytes of records in a command; default 64 KiB
-	Entry  int           // bytes of records in an entry; default 256 KiB
+	Entry  int           // bytes of records in an entry, which takes some ms to apply; default 128 KiB
 	Few    int           // the slots are frozen once no more records than this are left to send; default 512
 	Freeze time.Duration // how long they may stay frozen before the attempt gives up; default 2 s
+	Clock  func() time.Time
 	Logger *slog.Logger
 }
 
@@ -54,13 +55,16 @@ func (o *MigratorOptions) EnsureDefaults() {
 		o.Part = 64 << 10
 	}
 	if o.Entry == 0 {
-		o.Entry = 256 << 10
+		o.Entry = 128 << 10
 	}
 	if o.Few == 0 {
 		o.Few = 512
 	}
 	if o.Freeze == 0 {
 		o.Freeze = 2 * time.Second
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -127,6 +131,7 @@ type migrationRun struct {
 	target ShardLog
 	entry  uint64 // the last one of the import
 	left   int64  // collections that the target has still to remove
+	pacer  pacer
 }
 
 func (r *migrationRun) run(ctx context.Context) error {
@@ -204,10 +209,10 @@ func (r *migrationRun) copy(ctx context.Context) (x *keyspace.SlotExport, err er
 			return x, err
 		}
 		var parts [][]byte
-		if parts, more, err = x.Next(r.g.opts.Part); err != nil {
+		if parts, more, err = r.read(x); err != nil {
 			return x, err
 		}
-		if err := r.send(ctx, parts); err != nil {
+		if err := r.paced(ctx, func() error { return r.send(ctx, parts) }); err != nil {
 			return x, err
 		}
 		changed, err := x.Changed()
@@ -221,6 +226,22 @@ func (r *migrationRun) copy(ctx context.Context) (x *keyspace.SlotExport, err er
 		}
 	}
 	return x, nil
+}
+
+// read reads about as many records as an entry takes; more is false at the end.
+func (r *migrationRun) read(x *keyspace.SlotExport) (parts [][]byte, more bool, err error) {
+	more = true
+	for size := 0; more && size < r.g.opts.Entry*3/4; {
+		var some [][]byte
+		if some, more, err = x.Next(r.g.opts.Part); err != nil {
+			return nil, false, err
+		}
+		for _, p := range some {
+			size += len(p)
+		}
+		parts = append(parts, some...)
+	}
+	return parts, more, nil
 }
 
 // patientRounds is how many times changes are sent before the slots are frozen with twice as many left.
@@ -374,15 +395,17 @@ func (r *migrationRun) step(ctx context.Context, log ShardLog, step string) erro
 
 // drop has a shard remove what it has of the slots, step by step.
 func (r *migrationRun) drop(ctx context.Context, log ShardLog) error {
-	for {
-		replies, err := r.propose(ctx, log, command.SlotsArgs(command.SlotsDrop, r.m.ID, r.m.Attempt, r.ranges))
+	for more := true; more; {
+		err := r.paced(ctx, func() error {
+			replies, err := r.propose(ctx, log, command.SlotsArgs(command.SlotsDrop, r.m.ID, r.m.Attempt, r.ranges))
+			more = err == nil && replies[0].first() > 0
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", command.SlotsDrop, err)
 		}
-		if replies[0].first() == 0 {
-			return nil
-		}
 	}
+	return nil
 }
 
 // sendChanges sends records that have changed, some thousands at most.

@@ -99,7 +99,7 @@ func refuseSlots(w reply.Writer, err error) {
 }
 
 // emptyStep is how many keys and nodes one DROP removes, about.
-const emptyStep = 512
+const emptyStep = 1024
 
 func slots(tx *keyspace.Tx, args [][]byte, w reply.Writer) {
 	migration, attempt, ok := migrationArgs(args[2], args[3])

@@ -47,12 +47,16 @@ func (tx *Tx) EmptySlots(id, attempt uint64, ranges []SlotRange, most int) (n in
 
 // emptySlot removes up to most keys or nodes of a slot; whole: with a key its collection's nodes.
 func (tx *Tx) emptySlot(sp *front.Space, slot uint16, most int, whole bool) (n int) {
+	if sp.SlotLen(slot) == 0 { // where the last step ended stays known
+		return 0
+	}
 	at := &tx.ks.mu.emptying
 	if at.space != sp.Number || at.slot != slot {
 		*at = emptying{space: sp.Number, slot: slot}
 	}
 	for n < most && sp.SlotLen(slot) > 0 && tx.err == nil {
-		list, to, err := tx.stretchOf(func() *front.Space { return sp }, slot, at.hash, most-n, most-n, false)
+		some := min(most-n, int(sp.SlotLen(slot))) // a stretch goes on in the next slots, which is of no use here
+		list, to, err := tx.stretchOf(func() *front.Space { return sp }, slot, at.hash, some, some, false)
 		if err != nil {
 			tx.fail(err)
 			return n

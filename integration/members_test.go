@@ -474,7 +474,7 @@ func TestMembersOfTLSClientsOnly(t *testing.T) {
 	secure := func(joins *server) *server {
 		n := newMember(t, joins, files...)
 		directives := n.args
-		n.args = func(port int) []string { return append(directives(0), "--tls-port", strconv.Itoa(port)) }
+		n.args = func(port int) []string { return append(directives(port), "--port", "0", "--tls-port", strconv.Itoa(port)) }
 		return n
 	}
 	client := func(n *server) *redis.Client {
@@ -492,7 +492,14 @@ func TestMembersOfTLSClientsOnly(t *testing.T) {
 		n := secure(first)
 		n.port = freePort(t)
 		n.process = startProcess(t, n.command())
-		eventually(t, "it answers", func() bool { return client(n).Ping(ctx).Err() == nil })
+		eventually(t, "it answers", func() bool {
+			select {
+			case <-n.ended:
+				t.Fatalf("it ended, and said:\n%s", n.output.String())
+			default:
+			}
+			return client(n).Ping(ctx).Err() == nil
+		})
 		members = append(members, n)
 	}
 	if err := client(members[2]).Set(ctx, "k", "v", 0).Err(); err != nil {

@@ -474,7 +474,9 @@ func TestMembersOfTLSClientsOnly(t *testing.T) {
 	secure := func(joins *server) *server {
 		n := newMember(t, joins, files...)
 		directives := n.args
-		n.args = func(port int) []string { return append(directives(port), "--port", "0", "--tls-port", strconv.Itoa(port)) }
+		n.args = func(port int) []string {
+			return append(directives(port), "--port", "0", "--tls-port", strconv.Itoa(port))
+		}
 		return n
 	}
 	client := func(n *server) *redis.Client {

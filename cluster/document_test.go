@@ -91,6 +91,7 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		"the peer address":                 func(d *Document) { d.Nodes[0].Peer = ":1" },
 		"the admin address":                func(d *Document) { d.Nodes[0].Admin = "h:99999" },
 		"the zone":                         func(d *Document) { d.Nodes[0].Zone = "a\nb" },
+		"the client address with TLS":      func(d *Document) { d.Nodes[0].Secure = "x" },
 		"the release":                      func(d *Document) { d.Nodes[0].Release = strings.Repeat("x", 256) },
 		"the feature level 0":              func(d *Document) { d.Nodes[0].FeatureLevel = 0 },
 		`there is no state "odd"`:          func(d *Document) { d.Nodes[0].State = "odd" },

@@ -288,7 +288,8 @@ func (a *Agent) groupView(v *View, group uint32, r Replica) GroupView {
 	if at := slices.Index(g.Voters, a.opts.Self); group == MetaGroup && at > 0 {
 		g.Voters[0], g.Voters[at] = g.Voters[at], g.Voters[0] // whoever leads the meta group may go on
 	}
-	servers, _ := r.Configuration()
+	servers, index := r.Configuration()
+	g.Index = index
 	for _, s := range servers {
 		g.Members[NodeID(s.ID)] = s.Suffrage == raft.Voter
 	}
@@ -316,7 +317,6 @@ func (a *Agent) lookAfter(group uint32, r Replica) {
 			return
 		}
 		g := a.groupView(v, group, r)
-		_, index := r.Configuration()
 		g.Ready = a.ready(v, group, r, &g)
 		action := g.Next()
 		if action.Kind == ActNone || action.Kind == ActTransfer && a.rests(group) {
@@ -326,7 +326,7 @@ func (a *Agent) lookAfter(group uint32, r Replica) {
 			a.rest(group)
 		}
 		a.opts.Logger.Info("cluster: membership", "group", group, "change", action.Kind.String(), "node", action.Node)
-		if err := act(r, action, placeAddress(v, action.Node, r), index); err != nil {
+		if err := act(r, action, placeAddress(v, action.Node, r), g.Index); err != nil {
 			a.tell("membership", err)
 			return
 		}

@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/raftfsm"
 )
 
 // placed is a replica of which the configuration alone is asked.
@@ -63,5 +66,42 @@ func TestSilence(t *testing.T) {
 	l.reset()
 	if s := l.silence(&d, id(1), start.Add(2*time.Hour)); s[id(2)] != 0 {
 		t.Errorf("after a new leadership: %v", s)
+	}
+}
+
+// restless is a replica whose configuration is another one each time that it is asked for: each has a learner of its own that
+// should not be there.
+type restless struct {
+	Replica
+	asked   uint64
+	removed raft.ServerID
+	meant   uint64
+}
+
+func (r *restless) Configuration() ([]raft.Server, uint64) {
+	r.asked++
+	return []raft.Server{{ID: raft.ServerID(id(1))}, {Suffrage: raft.Nonvoter, ID: raft.ServerID(id(int(r.asked) + 100))}}, r.asked
+}
+
+func (r *restless) RemoveServer(id raft.ServerID, index uint64) error {
+	r.removed, r.meant = id, index
+	return raftfsm.ErrConfigurationChanged
+}
+
+// TestChangesAreMeantForTheConfigurationThatWasLookedAt: the group refuses a change that was meant for another one.
+func TestChangesAreMeantForTheConfigurationThatWasLookedAt(t *testing.T) {
+	w := newWorld(t)
+	n := w.start(aNode(1, ""))
+	n.found(1, 1)
+	w.eventually("the shard is founded", func() bool { return w.settled(n) })
+	o := AgentOptions{Self: n.self.ID, Meta: n.meta.Load(), Client: n.client, Replicas: n.list, Clock: time.Now}
+	o.EnsureDefaults()
+	a := &Agent{opts: o}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	defer a.cancel()
+	r := &restless{Replica: n.list()[1]}
+	a.lookAfter(1, r)
+	if want := raft.ServerID(id(int(r.meant) + 100)); r.meant == 0 || r.removed != want {
+		t.Errorf("%s was to be removed from the configuration at %d, which has %s", r.removed, r.meant, want)
 	}
 }

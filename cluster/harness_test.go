@@ -223,7 +223,7 @@ func (n *testNode) found(shards, replicas int) {
 	d, err := Found(clusterID, 7, n.self, shards, replicas)
 	n.w.check(err)
 	r := n.open(MetaGroup, true)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	n.w.check(r.WaitReady(ctx))
 	n.begin(r)
@@ -232,7 +232,7 @@ func (n *testNode) found(shards, replicas int) {
 
 // join takes the node into the cluster of a member.
 func (n *testNode) join(member *testNode) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	d, err := n.client.Join(ctx, member.self.Peer, "", n.self)
 	n.w.check(err)
@@ -286,7 +286,7 @@ func (n *testNode) want(m *Meta, s Shard) {
 		}
 		n.open(s.ID, founding)
 		if founding {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			_, err := m.Do(ctx, SetBorn{s.ID, id})
 			cancel()
 			if err != nil && !errors.Is(err, raftfsm.ErrClosed) {
@@ -344,10 +344,13 @@ func (n *testNode) close() {
 	_ = n.log.Close()
 }
 
+// patience bounds waits for what must happen; no test passes by waiting so long.
+const patience = 90 * time.Second
+
 // eventually waits until something is so.
 func (w *world) eventually(what string, is func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("not in time: %s", what)
 		}

@@ -10,6 +10,7 @@ type GroupView struct {
 	Paused           bool // the replicas are to stay as they are
 	// Members is the group's configuration: true for who votes.
 	Members map[NodeID]bool
+	Index   uint64 // of the configuration: a change is meant for it, and for no later one
 	// Ready says of a replica that it answers and has caught up. The leader itself is.
 	Ready map[NodeID]bool
 }

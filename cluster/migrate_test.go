@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -331,4 +332,27 @@ func TestMigrationSealsOnceAllIsRemoved(t *testing.T) {
 	if r := target.apply(words("SCARD", "{counter1}huge"))[0]; r.Error != "" || r.first() != 0 {
 		t.Fatalf("the set is there: %+v", r)
 	}
+}
+
+// TestRecoveryTakesBackWhatTheTargetLost: a cluster is recovered without the target of a migration that was decided already. What
+// the source holds frozen is served again.
+func TestRecoveryTakesBackWhatTheTargetLost(t *testing.T) {
+	m := newMoving(t)
+	one := m.d.Migrations[0]
+	var ranges []keyspace.SlotRange
+	for _, r := range one.Slots {
+		ranges = append(ranges, keyspace.SlotRange{From: r.From, To: r.To})
+	}
+	m.shards[0].apply(command.SlotsArgs(command.SlotsFreeze, one.ID, 1, ranges))
+	m.d = must(t, m.d, AttemptMigration{Migration: one.ID}, OwnMigration{Migration: one.ID, Attempt: 1})
+	for i := range m.counters { // the target's own are lost
+		if keyspace.Slot([]byte("counter"+strconv.Itoa(i))) >= 8192 {
+			m.counters[i] = 0
+		}
+	}
+	m.shards[1].apply(words("FLUSHALL"))
+	m.d = must(t, m.d, Recover{ClusterID: strings.Repeat("a", 40), Self: id(1), Held: []uint32{1}}, SetBorn{2, id(1)})
+	m.canceled = true
+	m.run()
+	m.check()
 }

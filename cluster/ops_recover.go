@@ -32,5 +32,11 @@ func (o Recover) Apply(d Document) (Document, error) {
 			s.Founder, s.Born, s.Term = o.Self, false, 0
 		}
 	}
+	for i := range d.Migrations {
+		m := &d.Migrations[i]
+		if m.State == MigrationOwned && !slices.Contains(o.Held, m.To) { // what it was to own, the source has still
+			m.State = MigrationCanceled
+		}
+	}
 	return d, nil
 }

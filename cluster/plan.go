@@ -151,11 +151,12 @@ func inPlaceOf(have, want []NodeID) []NodeID {
 	return append(out, fresh...)
 }
 
-// redirect gives moves another aim whose node is leaving, gone or no member any more.
+// redirect gives moves another aim whose node is leaving or gone. That node may have the replica by now, and the vote: a
+// move of its own says so until the shard's group has let it go.
 func (w *planning) redirect() {
-	for i := range w.d.Moves {
+	for i := range w.d.Moves { // what is added on the way has no aim
 		m := &w.d.Moves[i]
-		if m.To == "" || m.Paused || w.up(m.To) {
+		if m.To == "" || m.Paused || w.up(m.To) || len(w.d.Moves) >= MaxMoves {
 			continue
 		}
 		s := w.d.Shard(m.Shard)
@@ -170,7 +171,9 @@ func (w *planning) redirect() {
 		}
 		for _, id := range w.ring.Fill(s.ID, w.ring.Len()+len(stay), stay)[len(stay):] {
 			if w.heard(id) && !leaving(id) {
+				left := Move{Shard: s.ID, From: m.To, Begun: w.now}
 				m.To, s.Replicas[at] = id, id
+				w.d.addMove(left)
 				break
 			}
 		}

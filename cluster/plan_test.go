@@ -323,9 +323,33 @@ func TestMoveToANodeThatGoes(t *testing.T) {
 	}
 	d = must(t, d, Drain{from})
 	on, err := p.Plan(d, silence, 0)
-	if err != nil || len(on.Moves) != 1 || on.Moves[0].To != id(5) || !slices.Contains(on.Shards[0].Replicas, id(5)) {
+	if err != nil || len(on.Moves) != 2 || on.Moves[0].To != id(5) || !slices.Contains(on.Shards[0].Replicas, id(5)) {
 		t.Errorf("%v %+v", err, on)
 	}
+}
+
+// TestMoveThatIsSentElsewhereKeepsBothInMind: the node that a move led to may have got the replica, and even the vote, by the
+// time that it is sent elsewhere. So it is not removed before the shard's group has let it go.
+func TestMoveThatIsSentElsewhereKeepsBothInMind(t *testing.T) {
+	d := must(t, three(t, 1), Join{Node: aNode(4, "")}, Join{Node: aNode(5, "")})
+	from := d.Shards[0].Replicas[0]
+	d = must(t, d, MoveReplica{Shard: 1, From: from, To: id(4)}, Drain{from}, Drain{id(4)})
+	p := Planner{}
+	p.EnsureDefaults()
+	d, err := p.Plan(d, nil, 0)
+	if err != nil || d.Moves[0].To != id(5) {
+		t.Fatalf("%v %+v", err, d)
+	}
+	for _, node := range []NodeID{from, id(4)} {
+		if _, err := (Remove{node}).Apply(d); !errors.Is(err, ErrRefused) {
+			t.Errorf("node %s is removed in the middle of the move: %v", node, err)
+		}
+	}
+	for _, m := range d.Moves {
+		d = must(t, d, EndMove{m.ID, m.To})
+	}
+	d = settle(t, d, nil)
+	must(t, d, Remove{from}, Remove{id(4)})
 }
 
 // TestDrainAndRemove: a drained node has nothing left and can go.

@@ -19,6 +19,10 @@ import (
 // which may be a leaf of a collection or a piece of a string.
 const MaxLogRequest = 64 << 20
 
+// maxLogArguments bounds the arguments of all commands of a request. Those of an entry of records are few; a step names up to
+// half as many ranges of slots as there are slots.
+const maxLogArguments = 1 << 15
+
 // errCommands is wrapped by errors about bytes that are no list of commands.
 var errCommands = errors.New("malformed commands")
 
@@ -53,11 +57,17 @@ func decodeCommands(b []byte) (commands [][][]byte, err error) {
 		b = b[used:]
 		return n
 	}
+	left := uint64(maxLogArguments)
 	for range number() {
-		var args [][]byte
-		for range number() {
+		n := number()
+		if err != nil || n == 0 || n > left {
+			return nil, errCommands
+		}
+		left -= n
+		args := make([][]byte, n)
+		for i := range args {
 			n := number()
-			args, b = append(args, b[:n:n]), b[n:]
+			args[i], b = b[:n:n], b[n:]
 		}
 		commands = append(commands, args)
 	}

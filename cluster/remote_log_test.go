@@ -3,8 +3,10 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"net/http"
+	"runtime"
 	"testing"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 
 func FuzzCommands(f *testing.F) {
 	f.Add(encodeCommands(nil))
-	f.Add(encodeCommands([][][]byte{words("LARDER.SLOTS", "STATE", ""), {}, words("x")}))
+	f.Add(encodeCommands([][][]byte{words("LARDER.SLOTS", "STATE", ""), words("x")}))
 	f.Add([]byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		commands, err := decodeCommands(b)
@@ -32,6 +34,25 @@ func FuzzCommands(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestCommandsAreFewerThanTheirBytes: each takes many times the memory that it takes bytes on its way.
+func TestCommandsAreFewerThanTheirBytes(t *testing.T) {
+	const n = 1 << 20
+	for _, b := range [][]byte{
+		append(binary.AppendUvarint(nil, n), make([]byte, n)...),                     // commands without arguments
+		append(binary.AppendUvarint(append([]byte(nil), 1), n), make([]byte, n)...),  // arguments without bytes
+		append(binary.AppendUvarint(nil, n), bytes.Repeat([]byte{0xff, 0x7f}, n)...), // and what breaks off
+		append(binary.AppendUvarint(append([]byte(nil), 1), n), bytes.Repeat([]byte{0xff, 0x7f}, n)...),
+	} {
+		var before, behind runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := decodeCommands(b)
+		runtime.ReadMemStats(&behind)
+		if took := behind.TotalAlloc - before.TotalAlloc; !errors.Is(err, errCommands) || took > 8*n {
+			t.Errorf("%x…: %d bytes took %d, %v", b[:8], len(b), took, err)
+		}
+	}
 }
 
 // TestRemoteLogFindsTheLeader: whoever leads the shard gets the commands, and nobody else's answer counts; what no row of

@@ -56,6 +56,9 @@ func (u *upkeep) run(stop <-chan struct{}) {
 // nobody leads yet, or the write may or may not have been carried out. Who has used up its tries on a node that is gone is
 // left with the last redirection.
 func isFailover(text string) bool {
+	if strings.Contains(text, errWrong.Error()) {
+		return false
+	}
 	for _, s := range []string{"INDETERMINATE ", "CLUSTERDOWN ", "MOVED ", io.EOF.Error(), "connection refused", "connection reset", "broken pipe", "timeout", "closed"} {
 		if strings.Contains(text, s) {
 			return true
@@ -64,48 +67,83 @@ func isFailover(text string) bool {
 	return false
 }
 
-// throughFailovers has the clients write while leaders are killed and come back, and checks that they go on, and that
-// nothing is lost that they were told is there.
-func throughFailovers(t *testing.T, nodes []*server, clients ...keeper) {
-	stop := make(chan struct{})
-	var running sync.WaitGroup
-	var all []*upkeep
+// shift is clients at work.
+type shift struct {
+	t       *testing.T
+	all     []*upkeep
+	stop    chan struct{}
+	running sync.WaitGroup
+}
+
+func atWork(t *testing.T, clients ...keeper) *shift {
+	s := &shift{t: t, stop: make(chan struct{})}
 	for _, k := range clients {
 		u := &upkeep{keeper: k, faults: map[string]int{}}
-		all = append(all, u)
-		running.Go(func() { u.run(stop) })
+		s.all = append(s.all, u)
+		s.running.Go(func() { u.run(s.stop) })
 	}
-	more := func(when string) {
-		t.Helper()
-		for _, u := range all {
-			goal := u.acked.Load() + 20
-			eventually(t, u.name+" writes "+when, func() bool { return u.acked.Load() >= goal })
-		}
+	t.Cleanup(s.end)
+	return s
+}
+
+// more waits until each client has written some more.
+func (s *shift) more(when string) {
+	s.t.Helper()
+	for _, u := range s.all {
+		goal := u.acked.Load() + 20
+		eventually(s.t, u.name+" writes "+when, func() bool { return u.acked.Load() >= goal })
 	}
-	more("at first")
-	for range 2 {
-		leader, others := leaderOf(t, nodes)
-		leader.kill()
-		more("when a leader is gone")
-		leader.restart()
-		settle(t, others[0], 3)
-		more("when it is back")
+}
+
+// end has the clients stop.
+func (s *shift) end() {
+	select {
+	case <-s.stop:
+	default:
+		close(s.stop)
 	}
-	close(stop)
-	running.Wait()
-	for _, u := range all {
-		t.Logf("%s: %d writes were acknowledged, %d failed: %v", u.name, u.acked.Load(), u.failed.Load(), u.faults)
+	s.running.Wait()
+}
+
+// check ends the work. It fails if a client was told what it may not be, or if anything is gone that it was told is there.
+func (s *shift) check(may func(text string) bool) {
+	s.t.Helper()
+	s.end()
+	for _, u := range s.all {
+		s.t.Logf("%s: %d writes were acknowledged, %d failed: %v", u.name, u.acked.Load(), u.failed.Load(), u.faults)
 		for text := range u.faults {
-			if !isFailover(text) {
-				t.Errorf("%s was told %q", u.name, text)
+			if !may(text) {
+				s.t.Errorf("%s was told %q", u.name, text)
 			}
 		}
 		for _, key := range u.keys {
-			if v, err := u.get(key); err != nil || v != key {
-				t.Fatalf("%s: %s was acknowledged, and is %q, %v", u.name, key, v, err)
+			var v string
+			var err error
+			eventually(s.t, u.name+" has an answer", func() bool {
+				v, err = u.get(key)
+				return err == nil || !isFailover(err.Error())
+			})
+			if err != nil || v != key {
+				s.t.Fatalf("%s: %s was acknowledged, and is %q, %v", u.name, key, v, err)
 			}
 		}
 	}
+}
+
+// throughFailovers has the clients write while leaders are killed and come back, and checks that they go on, and that
+// nothing is lost that they were told is there.
+func throughFailovers(t *testing.T, nodes []*server, clients ...keeper) {
+	all := atWork(t, clients...)
+	all.more("at first")
+	for range 2 {
+		leader, others := leaderOf(t, nodes)
+		leader.kill()
+		all.more("when a leader is gone")
+		leader.restart()
+		settle(t, others[0], 3)
+		all.more("when it is back")
+	}
+	all.check(func(text string) bool { return isFailover(text) })
 }
 
 // ofGoRedis is go-redis, in whatever mode.
@@ -126,46 +164,61 @@ func addrsOf(nodes []*server) (list []string) {
 	return list
 }
 
-func TestClusterClientsThroughFailovers(t *testing.T) {
-	nodes := startMembers(t, 3, "--cluster-enabled", "yes", "--shards", "3")
-	rueidisClient, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addrsOf(nodes), DisableCache: true})
+// ofRueidis is rueidis, whose client-side caching has to be off.
+func ofRueidis(t *testing.T, o rueidis.ClientOption) keeper {
+	t.Helper()
+	o.DisableCache = true
+	c, err := rueidis.NewClient(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(rueidisClient.Close)
+	t.Cleanup(c.Close)
 	ctx := context.Background()
-	throughFailovers(t, nodes,
+	return keeper{
+		name: "rueidis",
+		set:  func(key, value string) error { return c.Do(ctx, c.B().Set().Key(key).Value(value).Build()).Error() },
+		get:  func(key string) (string, error) { return c.Do(ctx, c.B().Get().Key(key).Build()).ToString() },
+	}
+}
+
+func clusterClients(t *testing.T, nodes []*server) []keeper {
+	t.Helper()
+	return append(ofIoredis(t, "cluster", nodes), ofRules(t, nodes),
 		ofGoRedis(t, "go-redis", redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrsOf(nodes)})),
-		keeper{
-			name: "rueidis",
-			set: func(key, value string) error {
-				return rueidisClient.Do(ctx, rueidisClient.B().Set().Key(key).Value(value).Build()).Error()
-			},
-			get: func(key string) (string, error) {
-				return rueidisClient.Do(ctx, rueidisClient.B().Get().Key(key).Build()).ToString()
-			},
-		})
+		ofRueidis(t, rueidis.ClientOption{InitAddress: addrsOf(nodes)}))
+}
+
+func TestClusterClientsThroughFailovers(t *testing.T) {
+	nodes := startMembers(t, 3, "--cluster-enabled", "yes", "--shards", "3")
+	throughFailovers(t, nodes, clusterClients(t, nodes)...)
 }
 
 func TestSentinelClientsThroughFailovers(t *testing.T) {
 	nodes := startMembers(t, 3)
-	sentinel, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addrsOf(nodes), DisableCache: true, Sentinel: rueidis.SentinelOption{MasterSet: "mymaster"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sentinel.Close)
-	ctx := context.Background()
-	throughFailovers(t, nodes,
+	throughFailovers(t, nodes, append(ofIoredis(t, "sentinel", nodes),
 		ofGoRedis(t, "go-redis", redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "mymaster", SentinelAddrs: addrsOf(nodes)})),
-		keeper{
-			name: "rueidis",
-			set: func(key, value string) error {
-				return sentinel.Do(ctx, sentinel.B().Set().Key(key).Value(value).Build()).Error()
-			},
-			get: func(key string) (string, error) {
-				return sentinel.Do(ctx, sentinel.B().Get().Key(key).Build()).ToString()
-			},
-		})
+		ofRueidis(t, rueidis.ClientOption{InitAddress: addrsOf(nodes), Sentinel: rueidis.SentinelOption{MasterSet: "mymaster"}}))...)
+}
+
+// TestClusterClientsThroughMigrations: slots go to and fro under clients of every kind, which notice nothing.
+func TestClusterClientsThroughMigrations(t *testing.T) {
+	nodes := startMembers(t, 3, "--cluster-enabled", "yes", "--shards", "3")
+	terms := func() (sum uint64) {
+		for _, g := range status(t, nodes[0]).Groups {
+			sum += g.Term
+		}
+		return sum
+	}
+	before := terms()
+	all := atWork(t, clusterClients(t, nodes)...)
+	all.more("at first")
+	refusedBy(t, nodes[0], "no shard 9", "migrate-slots", "--from", "1", "--to", "9", "--slots", "0-9")
+	refusedBy(t, nodes[0], "does not own the slots", "migrate-slots", "--from", "1", "--to", "2", "--slots", "16000")
+	for _, move := range [][3]string{{"1", "2", "0-5000"}, {"2", "3", "0-5000,5461-9000"}, {"3", "1", "0-5000,10923-16383"}} {
+		mustCluster(t, nodes[0], "migrate-slots", "--from", move[0], "--to", move[1], "--slots", move[2], "--watch")
+		all.more("when slots have moved")
+	}
+	all.check(func(text string) bool { return terms() != before && isFailover(text) })
 }
 
 // A connection that says READONLY reads the node that it is connected to, which may be behind, also where nodes forward.
@@ -173,9 +226,7 @@ func TestReadOnlyReadsTheNode(t *testing.T) {
 	nodes := startMembers(t, 3)
 	leader, others := leaderOf(t, nodes)
 	ctx := context.Background()
-	if err := clientOf(t, leader).Set(ctx, "k", "v", 0).Err(); err != nil {
-		t.Fatal(err)
-	}
+	tell(t, leader, "k", "v")
 	replica := clientOf(t, others[0]).Conn()
 	defer replica.Close()
 	if err := replica.ReadOnly(ctx).Err(); err != nil {
@@ -185,9 +236,7 @@ func TestReadOnlyReadsTheNode(t *testing.T) {
 		v, err := replica.Get(ctx, "k").Result()
 		return err == nil && v == "v"
 	})
-	if err := replica.Set(ctx, "own", "v", 0).Err(); err != nil {
-		t.Error("a write is still the leader's: ", err)
-	}
+	eventually(t, "a write is still the leader's", func() bool { return replica.Set(ctx, "own", "v", 0).Err() == nil })
 	// Nobody else is left to ask.
 	leader.kill()
 	others[1].kill()

@@ -2,7 +2,10 @@ package integration
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -24,11 +27,19 @@ const clusterSecret = "only for tests"
 // newMember describes a node of a cluster, which joins the one that is given; nil: it founds one.
 func newMember(t testing.TB, joins *server, directives ...string) *server {
 	t.Helper()
-	own := []string{"--cluster-port", strconv.Itoa(freePort(t)), "--admin-port", strconv.Itoa(freePort(t)), "--cluster-secret", clusterSecret}
+	own := []string{"--cluster-secret", clusterSecret}
 	if joins != nil {
 		own = append(own, "--cluster-join", joins.addr())
 	}
-	return newLarder(t, t.TempDir(), append(own, directives...)...)
+	s := newLarder(t, t.TempDir(), append(own, directives...)...)
+	rest, last, peers, admin := s.args, 0, 0, 0
+	s.args = func(port int) []string {
+		if port != last { // a start that tries another port has others for these, too
+			last, peers, admin = port, freePort(t), freePort(t)
+		}
+		return append(rest(port), "--cluster-port", strconv.Itoa(peers), "--admin-port", strconv.Itoa(admin))
+	}
+	return s
 }
 
 // startMembers starts nodes of one cluster and waits until each group has three voters, or as many as there can be.
@@ -97,9 +108,29 @@ func eventually(t testing.TB, what string, is func() bool) {
 
 func clientOf(t testing.TB, n *server) *redis.Client {
 	t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: n.addr(), MaxRetries: -1})
+	c := redis.NewClient(&redis.Options{Addr: n.addr(), MaxRetries: -1, ReadTimeout: patience})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// tell writes a key by way of a node. On a busy machine another may come to lead meanwhile: then a client tries again.
+func tell(t testing.TB, n *server, key, value string) {
+	t.Helper()
+	eventually(t, "a write is taken", func() bool { return clientOf(t, n).Set(context.Background(), key, value, 0).Err() == nil })
+}
+
+// knows wants a key to have the value, as a node tells, which may try several times to have an answer at all.
+func knows(t testing.TB, n *server, key, value string) {
+	t.Helper()
+	var got string
+	eventually(t, "a read is answered", func() (answered bool) {
+		var err error
+		got, err = clientOf(t, n).Get(context.Background(), key).Result()
+		return err == nil || errors.Is(err, redis.Nil)
+	})
+	if got != value {
+		t.Errorf("%s is %q, not %q", key, got, value)
+	}
 }
 
 // leaderOf is the node that leads the first shard.
@@ -128,10 +159,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	spare := newMember(t, nodes[1], "--replace-after", "1")
 	spare.start()
 	mustCluster(t, nodes[0], "add", spare.addr())
-	ctx := context.Background()
-	if err := clientOf(t, spare).Set(ctx, "k", "v", 0).Err(); err != nil {
-		t.Error("a new node does not take writes: ", err)
-	}
+	tell(t, spare, "k", "v")
 
 	// A node that is gone is replaced, and forgotten when told to.
 	lost := nodes[2]
@@ -163,9 +191,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	if err := spare.wait(t); err == nil || !strings.Contains(spare.output.String(), "was removed from the cluster") {
 		t.Errorf("a node that is removed ends with %v and says:\n%s", err, spare.output.String())
 	}
-	if v, err := clientOf(t, nodes[0]).Get(ctx, "k").Result(); v != "v" {
-		t.Errorf("what was written is gone: %q, %v", v, err)
-	}
+	knows(t, nodes[0], "k", "v")
 }
 
 // refusedLater starts a server that ends by itself, be it after it has answered, and returns what it said.
@@ -190,6 +216,11 @@ func TestWhatMembersRefuse(t *testing.T) {
 	}
 	if !strings.Contains(first.output.String(), "a peer was refused") {
 		t.Errorf("a member does not tell of it:\n%s", first.output.String())
+	}
+
+	open := newMember(t, nil, "--admin-bind", "0.0.0.0")
+	if said := open.refused(); !strings.Contains(said, "needs an admin-token") {
+		t.Errorf("an admin API that is open to everybody says:\n%s", said)
 	}
 
 	second := newMember(t, first)
@@ -255,11 +286,8 @@ func TestWhatMembersRefuse(t *testing.T) {
 
 func TestLostMajority(t *testing.T) {
 	nodes := startMembers(t, 3)
-	ctx := context.Background()
 	for i := range 100 {
-		if err := clientOf(t, nodes[i%3]).Set(ctx, fmt.Sprint("k", i), i, 0).Err(); err != nil {
-			t.Fatal(err)
-		}
+		tell(t, nodes[i%3], fmt.Sprint("k", i), fmt.Sprint(i))
 	}
 	before := status(t, nodes[0])
 	survivor, lost := nodes[2], nodes[:2]
@@ -294,13 +322,9 @@ func TestLostMajority(t *testing.T) {
 		t.Errorf("it has come to %+v from %+v", after, before)
 	}
 	for i := range 100 {
-		if got, err := clientOf(t, survivor).Get(ctx, fmt.Sprint("k", i)).Int(); got != i || err != nil {
-			t.Fatalf("k%d: %d, %v", i, got, err)
-		}
+		knows(t, survivor, fmt.Sprint("k", i), fmt.Sprint(i))
 	}
-	if err := clientOf(t, survivor).Set(ctx, "k0", "new", 0).Err(); err != nil {
-		t.Fatal(err)
-	}
+	tell(t, survivor, "k0", "new")
 
 	// The others come back, and are strangers.
 	for _, n := range lost {
@@ -311,8 +335,9 @@ func TestLostMajority(t *testing.T) {
 		return strings.Contains(survivor.output.String(), stranger) &&
 			strings.Contains(lost[0].output.String()+lost[1].output.String(), stranger)
 	})
-	if v, err := clientOf(t, survivor).Get(ctx, "k0").Result(); v != "new" || len(status(t, survivor).Nodes) != 1 {
-		t.Errorf("%q, %v", v, err)
+	knows(t, survivor, "k0", "new")
+	if got := len(status(t, survivor).Nodes); got != 1 {
+		t.Errorf("%d nodes", got)
 	}
 	// With an empty folder they are welcome.
 	for _, n := range lost {
@@ -326,9 +351,7 @@ func TestLostMajority(t *testing.T) {
 	}
 	settle(t, survivor, 3)
 	for _, n := range nodes {
-		if v, err := clientOf(t, n).Get(ctx, "k0").Result(); v != "new" {
-			t.Errorf("%q, %v", v, err)
-		}
+		knows(t, n, "k0", "new")
 	}
 }
 
@@ -340,15 +363,9 @@ func TestMembersOverTLS(t *testing.T) {
 	nodes := startMembers(t, 3, "--tls-cluster", "yes", "--tls-cert-file", filepath.Join(dir, "node.pem"),
 		"--tls-key-file", filepath.Join(dir, "node.key"), "--tls-ca-cert-file", filepath.Join(dir, "ca.pem"))
 	leader, others := leaderOf(t, nodes)
-	ctx := context.Background()
-	if err := clientOf(t, others[0]).Set(ctx, "k", "v", 0).Err(); err != nil {
-		t.Fatal(err)
-	}
+	tell(t, others[0], "k", "v")
 	leader.kill()
-	eventually(t, "another leads, and has what was acknowledged", func() bool {
-		v, err := clientOf(t, others[1]).Get(ctx, "k").Result()
-		return err == nil && v == "v"
-	})
+	knows(t, others[1], "k", "v") // another leads, and has what was acknowledged
 	// Neither who has no certificate nor who speaks without TLS takes part, whatever he knows.
 	plain := newMember(t, others[0])
 	plain.process = startProcess(t, exec.Command(plain.program, plain.args(freePort(t))...))
@@ -398,4 +415,56 @@ func TestClusterPortTellsStrangersNothing(t *testing.T) {
 			t.Errorf("%q: it was told %d bytes", says, heard)
 		}
 	}
+}
+
+// TestMembersOfTLSClientsOnly: no port of the members is open to clients without TLS, and those who want in have to show a
+// certificate, be they clients or nodes.
+func TestMembersOfTLSClientsOnly(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t)
+	ca.write(t, dir, "ca.pem")
+	ca.issue(t, filepath.Join(dir, "node"))
+	secure := func(joins *server) *server {
+		n := newMember(t, joins, "--tls-cert-file", filepath.Join(dir, "node.pem"), "--tls-key-file", filepath.Join(dir, "node.key"),
+			"--tls-ca-cert-file", filepath.Join(dir, "ca.pem"))
+		directives := n.args
+		n.args = func(port int) []string { return append(directives(0), "--tls-port", strconv.Itoa(port)) }
+		return n
+	}
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	client := func(n *server) *redis.Client {
+		c := redis.NewClient(&redis.Options{Addr: n.addr(), MaxRetries: -1, TLSConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}}})
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	ctx := context.Background()
+	var members []*server
+	for range 3 {
+		var first *server
+		if len(members) > 0 {
+			first = members[0]
+		}
+		n := secure(first)
+		n.port = freePort(t)
+		n.process = startProcess(t, n.command())
+		eventually(t, "it answers", func() bool { return client(n).Ping(ctx).Err() == nil })
+		members = append(members, n)
+	}
+	if err := client(members[2]).Set(ctx, "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := client(members[1]).Get(ctx, "k").Result(); v != "v" {
+		t.Errorf("%q, %v", v, err)
+	}
+	plain := newMember(t, members[0])
+	plain.port = freePort(t)
+	plain.process = startProcess(t, plain.command())
+	eventually(t, "who has no certificate is told why he does not come in", func() bool {
+		return strings.Contains(plain.output.String(), "waiting to join") && strings.Contains(plain.output.String(), "certificate required")
+	})
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/larder-db/larder/integration/nodes"
 )
 
 // patience bounds every wait for a process. It is long because machines that run tests are slow at times; nothing is
@@ -240,10 +242,9 @@ func (s *server) terminate() {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := nodes.FreePort("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	return port
 }

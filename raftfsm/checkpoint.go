@@ -129,23 +129,27 @@ type sharedCheckpoint struct {
 // Checkpoint brings the store up to date and cuts the log below it. That there was nothing to do is success. A call that
 // finds one under way waits for that one, which need not hold what was applied since it began.
 func (g *Group) Checkpoint() error {
-	g.checkpoint.Lock()
-	c := g.checkpoint.running
-	if c != nil {
+	c, ours := g.joinCheckpoint()
+	if ours {
+		c.err = g.takeCheckpoint()
+		g.checkpoint.Lock()
+		g.checkpoint.running = nil
 		g.checkpoint.Unlock()
-		<-c.done
-		return c.err
+		close(c.done)
 	}
-	c = &sharedCheckpoint{done: make(chan struct{})}
-	g.checkpoint.running = c
-	g.checkpoint.Unlock()
-
-	c.err = g.takeCheckpoint()
-	g.checkpoint.Lock()
-	g.checkpoint.running = nil
-	g.checkpoint.Unlock()
-	close(c.done)
+	<-c.done
 	return c.err
+}
+
+// joinCheckpoint returns the checkpoint under way, or one that the caller is to take.
+func (g *Group) joinCheckpoint() (c *sharedCheckpoint, ours bool) {
+	g.checkpoint.Lock()
+	defer g.checkpoint.Unlock()
+	if g.checkpoint.running != nil {
+		return g.checkpoint.running, false
+	}
+	g.checkpoint.running = &sharedCheckpoint{done: make(chan struct{})}
+	return g.checkpoint.running, true
 }
 
 // raftBehind begins the stock library's words for ErrBehind, for which it has no error of its own.

@@ -111,17 +111,14 @@ func TestConcurrentCheckpointsAreOne(t *testing.T) {
 		}
 	})
 	<-inCommit
-	entered := make(chan struct{}, 3)
-	for range 3 {
-		wg.Go(func() {
-			entered <- struct{}{}
-			if err := n.group.Checkpoint(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	for range 3 {
-		<-entered
+	joined := make([]*sharedCheckpoint, 3)
+	for i := range joined {
+		c, ours := n.group.joinCheckpoint()
+		if ours {
+			close(goOn)
+			t.Fatal("a call that finds a checkpoint under way begins another")
+		}
+		joined[i] = c
 	}
 	// Apply goes on while the checkpoint is written, and is not part of it.
 	if err := n.propose("y").wait(t); err != nil {
@@ -129,7 +126,12 @@ func TestConcurrentCheckpointsAreOne(t *testing.T) {
 	}
 	close(goOn)
 	wg.Wait()
-	if !slices.Equal(n.disk.state, []string{"x"}) {
+	for _, c := range joined {
+		if <-c.done; c.err != nil {
+			t.Error(c.err)
+		}
+	}
+	if commits != 1 || !slices.Equal(n.disk.state, []string{"x"}) {
 		t.Fatalf("%d commits, the checkpoint holds %q", commits, n.disk.state)
 	}
 }

@@ -97,7 +97,7 @@ func TestCheckpointWaitsForMembers(t *testing.T) {
 	if err := <-tell(t, p, fromLeader(4, 4)); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		err := n.group.Checkpoint()
 		if err == nil {
 			return

@@ -15,7 +15,7 @@ import (
 func endpoint(t testing.TB, id string) *peer.Endpoint {
 	t.Helper()
 	e, err := peer.Listen(peer.Options{Bind: []string{"127.0.0.1"}, Secret: "s3cret", NodeID: func() string { return id },
-		ClusterID: func() string { return "larder" }, HandshakeTimeout: 20 * time.Second})
+		ClusterID: func() string { return "larder" }, HandshakeTimeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func (v verdict) is(t *testing.T, want error) {
 		if !errors.Is(err, want) || (err == nil) != (want == nil) {
 			t.Fatalf("%v, not %v", err, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no answer")
 	}
 }

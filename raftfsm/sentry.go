@@ -54,7 +54,12 @@ var (
 	errStale     = errors.New("the message is of another term")
 	errForgetful = errors.New("the replica may have forgotten entries, and does not stand")
 	errStopped   = errors.New("the replica is being stopped")
+	errOverrun   = errors.New("the replica has too many messages to look at")
 )
+
+// mostWaiting is how many messages wait for Raft at most. Each may bear entries, and whoever has given up on one dials anew and
+// sends another.
+const mostWaiting = 64
 
 // leaderNews is a leader that Raft does not know of yet.
 type leaderNews struct {
@@ -103,7 +108,7 @@ func (s *sentry) close() error {
 	return err
 }
 
-// receive checks what comes in while what came before may wait for Raft: each connection has one message under way.
+// receive checks what comes in while what came before may wait for Raft.
 func (s *sentry) receive() {
 	var waiting []raft.RPC
 	for {
@@ -114,7 +119,11 @@ func (s *sentry) receive() {
 		}
 		select {
 		case rpc := <-s.inner.Consumer():
-			if err := s.admit(rpc.Command); err != nil {
+			err := error(errOverrun)
+			if len(waiting) < mostWaiting {
+				err = s.admit(rpc.Command)
+			}
+			if err != nil {
 				rpc.Respond(emptyAnswer(rpc.Command), err)
 				continue
 			}

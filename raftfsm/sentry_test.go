@@ -121,6 +121,31 @@ func tell(t *testing.T, to *tap, command any) chan error {
 	return done
 }
 
+// TestMessagesThatWaitAreBounded: while Raft takes none, as when its disk does not answer, senders give up on theirs and send
+// them again.
+func TestMessagesThatWaitAreBounded(t *testing.T) {
+	s, p := guarded(t)
+	refused := make(chan error, 2*mostWaiting)
+	for range 2 * mostWaiting {
+		done := tell(t, p, &raft.AppendEntriesRequest{Term: 5, PrevLogEntry: 1})
+		go func() { refused <- <-done }()
+	}
+	for range mostWaiting {
+		if err := <-refused; !errors.Is(err, errOverrun) {
+			t.Fatal(err)
+		}
+	}
+	for range mostWaiting {
+		rpc := <-s.Consumer()
+		rpc.Respond(&raft.AppendEntriesResponse{}, nil)
+	}
+	for range mostWaiting {
+		if err := <-refused; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestTimeoutNowIsOfTheTerm(t *testing.T) {
 	s, p := guarded(t)
 	for _, addr := range [][]byte{encodeTerm(4), encodeTerm(6), nil, []byte("127.0.0.1:7000"), encodeTerm(5)[:9],

@@ -383,6 +383,9 @@ type node struct {
 	fatal  atomic.Pointer[error]
 }
 
+// patience bounds waits for what must happen; no test passes by waiting so long.
+const patience = 90 * time.Second
+
 var timesOut = Timeouts{Heartbeat: 60 * time.Millisecond, Lease: 40 * time.Millisecond, Commit: 5 * time.Millisecond,
 	Stuck: 20 * time.Millisecond}
 
@@ -431,7 +434,7 @@ func (n *node) open() *node {
 
 func (n *node) ready() *node {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := n.group.WaitReady(ctx); err != nil {
 		n.t.Fatal(err)
@@ -441,7 +444,7 @@ func (n *node) ready() *node {
 
 func (n *node) close() *node {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := n.group.Close(ctx); err != nil {
 		n.t.Fatal(err)
@@ -479,7 +482,7 @@ func (o *outcome) wait(t testing.TB) error {
 	select {
 	case err := <-o.done:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the proposal is not done")
 		return nil
 	}
@@ -516,7 +519,7 @@ func (r *recorded) freeze() {
 // eventually waits for a condition that other goroutines bring about.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never came: %s", what)

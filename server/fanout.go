@@ -77,7 +77,7 @@ func (f *fanned) read(sh *shard, args [][]byte, w *resp.Writer) []byte {
 		return nil
 	}
 	if part.Errors() > 0 {
-		w.Error(strings.TrimSuffix(string(part.Buf[1:]), "\r\n"))
+		fail(w, part.Buf)
 		return nil
 	}
 	return part.Buf
@@ -276,30 +276,43 @@ func appendBulk(dst, s []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// write takes the command through the logs of all shards.
+// write takes the command through the logs of all shards. Where it was carried out in some of them already, an error that
+// says that nothing was done would be wrong.
 func (f *fanned) write(args [][]byte, w *resp.Writer) {
-	args = append([][]byte{f.name}, args[1:]...)
-	answered := false
+	why := ""
 	f.each(func(sh *shard) bool {
-		if why := sh.refuse(f.row); why != "" {
-			w.Buf = w.Buf[:0]
-			w.Error(why)
-			return false
-		}
-		answer, err := f.writeOne(sh, args)
-		if err != nil {
-			w.Buf = w.Buf[:0]
-			w.Error(strings.TrimSuffix(string(errorReply(err)[1:]), "\r\n"))
-			return false
-		}
-		w.Buf = append(w.Buf[:0], answer.w.Buf...)
-		answered = true
-		return answer.w.Errors() == 0
+		why = sh.refuse(f.row)
+		return why == ""
 	})
-	if !answered && len(w.Buf) == 0 {
+	if why != "" {
+		w.Error(why)
+		return
+	}
+	args = append([][]byte{f.name}, args[1:]...)
+	done := false
+	f.each(func(sh *shard) bool {
+		answer, err := f.writeOne(sh, args)
+		switch {
+		case err == nil && answer.w.Errors() == 0:
+			w.Buf, done = append(w.Buf[:0], answer.w.Buf...), true
+			return true
+		case done:
+			w.Buf = w.Buf[:0]
+			fail(w, indeterminateReply)
+		case err != nil:
+			fail(w, errorReply(err))
+		default:
+			fail(w, answer.w.Buf)
+		}
+		return false
+	})
+	if len(w.Buf) == 0 {
 		w.Error(noLeader)
 	}
 }
+
+// fail answers with an error that is there as a reply.
+func fail(w *resp.Writer, reply []byte) { w.Error(strings.TrimSuffix(string(reply[1:]), "\r\n")) }
 
 // writeOne takes the command through the log of one shard. A data base is not changed while a slot of it is frozen.
 func (f *fanned) writeOne(sh *shard, args [][]byte) (singleReply, error) {

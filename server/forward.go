@@ -37,6 +37,8 @@ type forwarding struct {
 	log    *slog.Logger
 
 	patience time.Duration // how long a call may wait to be sent
+	drain    time.Duration // how long a node that does not lead any more may take to answer what it was sent
+	unled    time.Duration // the same while nobody is known to lead
 
 	ctx    context.Context
 	stop   context.CancelFunc
@@ -44,16 +46,13 @@ type forwarding struct {
 }
 
 const (
-	// forwardPatience is how long a call waits while there is no leader.
 	forwardPatience = 5 * time.Second
-	// drainPatience is how long a node that does not lead any more may take to answer what it was sent.
-	drainPatience = 500 * time.Millisecond
-	// unledPatience is the same while nobody is known to lead.
-	unledPatience = 3 * time.Second
+	drainPatience   = 500 * time.Millisecond
+	unledPatience   = 3 * time.Second
 )
 
 func newForwarding(self string, log *slog.Logger) *forwarding {
-	f := &forwarding{self: self, log: log, patience: forwardPatience}
+	f := &forwarding{self: self, log: log, patience: forwardPatience, drain: drainPatience, unled: unledPatience}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
 }

@@ -43,13 +43,11 @@ func startForwarding(t testing.TB, directives ...string) (*testServer, *fakeLead
 	return ts, l
 }
 
-// forwardTo has the server forward as f says.
+// forwardTo has the server forward as f says. It gives up on nothing by itself unless the test says how soon.
 func (ts *testServer) forwardTo(f *forwarding) {
 	made := newForwarding("self", slog.New(slog.DiscardHandler))
 	made.leads, made.leader, made.dial, made.adopt = f.leads, f.leader, f.dial, ts.net.Adopt
-	if f.patience != 0 {
-		made.patience = f.patience
-	}
+	made.patience, made.drain, made.unled = patience, patience, patience
 	ts.onLoop(func() { ts.forwarding = made })
 }
 
@@ -182,10 +180,10 @@ func TestForwardBreaks(t *testing.T) {
 			for line := range strings.Lines(test.sent) {
 				up.gets(strings.TrimSpace(line))
 			}
+			l.leader.Store("b") // before the last answer, behind which the leader is looked for
 			for _, answer := range test.answers {
 				up.answers(answer)
 			}
-			l.leader.Store("b")
 			up.Close()
 			for want := test.want; want != ""; {
 				got := c.reply()
@@ -236,6 +234,7 @@ func TestForwardWaitsForALeader(t *testing.T) {
 func TestForwardGivesUpOnWhoDoesNotLead(t *testing.T) {
 	t.Parallel()
 	ts, l := startForwarding(t)
+	ts.onLoop(func() { ts.forwarding.drain = 20 * time.Millisecond })
 	c := ts.dial()
 	c.send(pipeline("SET a 1"))
 	silent := l.accept()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -82,15 +83,18 @@ func tryStart(t testing.TB, directives ...string) (*testServer, error) {
 	return ts, nil
 }
 
-// tcpPort is a port that was free just now.
+// tcpPort is a port that was free just now, and that no connection that goes out is given: systems take higher ones.
 func tcpPort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", fmt.Sprint(":", port)); err == nil {
+			_ = l.Close() // it was only to see
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // dial connects a client.

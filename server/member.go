@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -245,7 +246,15 @@ func (m *member) join(ctx context.Context, v *config.Values) error {
 func (m *member) joinOnce(ctx context.Context, v *config.Values) (cluster.Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	address, _, err := Where(ctx, v.Cluster.Join)
+	var own []tls.Certificate
+	if v.TLS.CertFile != "" && v.TLS.KeyFile != "" {
+		cert, err := serverCertificate(v.TLS)
+		if err != nil {
+			return cluster.Document{}, fmt.Errorf("tls-cert-file and tls-key-file cannot be used: %w", err)
+		}
+		own = append(own, cert)
+	}
+	address, _, err := Where(ctx, v.Cluster.Join, own...)
 	if err == nil && address == "" {
 		err = errors.New("it has no cluster port")
 	}

@@ -70,6 +70,7 @@ type node struct {
 	exceeded   exceeded
 	latency    latencyMonitor
 	wall       wallClock
+	jam        jam
 	pause      pause
 }
 
@@ -130,7 +131,7 @@ func (n *node) openFiles() (err error) {
 	if n.lock, err = vfs.Default.Lock(filepath.Join(v.Dir, "LOCK")); err != nil {
 		return fmt.Errorf("the data folder %s is in use by another server, or cannot be written: %w", v.Dir, err)
 	}
-	n.aof, err = aof.Open(aof.Options{Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: n.log, Fatal: n.fatal,
+	n.aof, err = aof.Open(aof.Options{FS: jammedFS{vfs.Default, &n.jam}, Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: n.log, Fatal: n.fatal,
 		Synced: func(took time.Duration) { n.delayed(eventSync, took) }})
 	if err != nil {
 		return err

@@ -93,6 +93,8 @@ func (ls *loopShard) probe(b *batch) {
 func (ls *loopShard) probed(b *batch, now time.Duration, err error) {
 	ls.probing = nil
 	switch {
+	case ls.shard.ctx.Err() != nil: // the loop has dropped it, and its state may be gone
+		err = raftfsm.ErrNotLeader
 	case err == nil:
 		ls.proven = max(ls.proven, now)
 		if !ls.answerReads(b) {

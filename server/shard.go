@@ -126,7 +126,7 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		TakeOver:     o.takeOver,
 		Engine:       raftfsm.ForEngine(sh.engine, n.member.id.Cluster, o.id),
 		Log:          sh.part,
-		Stable:       n.stable.Group(o.id),
+		Stable:       jammedStable{n.stable.Group(o.id), &n.jam},
 		Transport:    o.transport,
 		DialSnapshot: o.snapshots,
 		Sync:         n.aof.Sync,

@@ -197,6 +197,24 @@ func TestWaitingEnds(t *testing.T) {
 	c.must("FLUSHALL", "-"+tryAgain+"\r\n")
 }
 
+// TestFlushOfSomeShardsIsNotRefused: an error that says that nothing was done is no answer once one shard is empty.
+func TestFlushOfSomeShardsIsNotRefused(t *testing.T) {
+	t.Parallel()
+	x := startTwoShards(t)
+	c := x.dial()
+	c.must("MSET b 1", "+OK\r\n")
+	c.must("MSET a 1", "+OK\r\n")
+	x.shards[1].checkpoints.failing.Store(true)
+	c.must("FLUSHALL", "-"+misconf+"\r\n")
+	c.must("GET b", bulk("1"))
+	x.shards[1].checkpoints.failing.Store(false)
+	x.step(x.shards[1], command.SlotsFreeze, "a")
+	c.must("FLUSHALL", string(indeterminateReply))
+	c.must("GET b", "$-1\r\n")
+	x.step(x.shards[1], command.SlotsThaw, "a")
+	c.must("GET a", bulk("1"))
+}
+
 // TestPipelinesWhileSlotsMove: slots go to and fro between shards under pipelines of counters. No reply is wrong, none is
 // out of its place, and nothing is done twice.
 func TestPipelinesWhileSlotsMove(t *testing.T) {

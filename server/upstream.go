@@ -24,6 +24,8 @@ type upstream struct {
 	dialled   time.Time // when a link was opened last
 
 	calls   []*upcall // unanswered, in order
+	passed  int       // of them, that are known not to be those whose answer comes next
+	asking  int       // of them, that are WATCH
 	bytes   int       // of their requests
 	out     []byte    // to be sent at the end of the turn's work
 	partial bool      // a part of the first call's reply has gone to the client
@@ -98,7 +100,7 @@ func (u *upstream) full() bool { return u != nil && u.bytes > maxForwarded }
 
 // watches says whether the leader's session watches keys, or is about to.
 func (u *upstream) watches() bool {
-	return u != nil && (u.watching || slices.ContainsFunc(u.calls, func(c *upcall) bool { return c.watch }))
+	return u != nil && (u.watching || u.asking > 0)
 }
 
 // add puts a call of the client's next command on its way.
@@ -117,7 +119,15 @@ func (u *upstream) enqueue(c *upcall) {
 	c.state = upstate{db: s.db, resp3: s.resp3, noTouch: s.client.noTouch, known: true}
 	u.calls = append(u.calls, c)
 	u.bytes += len(c.request)
-	u.pump()
+	if c.watch {
+		u.asking++
+	}
+	if u.link == nil {
+		u.open(s.server.forwarding)
+	}
+	u.move(c, s.loop.loop.Now()) // alone: there may be tens of thousands before it
+	u.flush()
+	u.settle()
 }
 
 // unwatch has the leader's session forget its watched keys.
@@ -125,7 +135,7 @@ func (u *upstream) unwatch() {
 	if !u.watches() {
 		return
 	}
-	u.watching = false
+	u.watching, u.asking = false, 0
 	for _, c := range u.calls {
 		c.watch = false
 	}
@@ -139,19 +149,25 @@ func (u *upstream) pump() {
 		u.open(f)
 	}
 	now := u.session.loop.loop.Now()
+	u.passed = 0
 	for _, c := range u.calls {
-		switch {
-		case c.fate != upWaiting:
-		case u.connected && !u.refused && u.strayed.IsZero():
-			u.send(c)
-		case c.until.IsZero():
-			c.until = now.Add(f.patience)
-		case now.After(c.until):
-			c.decide(noLeaderReply)
-		}
+		u.move(c, now)
 	}
 	u.flush()
 	u.settle()
+}
+
+// move sends a call if it can be sent, or answers it if it has waited long enough.
+func (u *upstream) move(c *upcall, now time.Time) {
+	switch {
+	case c.fate != upWaiting:
+	case u.connected && !u.refused && u.strayed.IsZero():
+		u.send(c)
+	case c.until.IsZero():
+		c.until = now.Add(u.session.server.forwarding.patience)
+	case now.After(c.until):
+		c.decide(noLeaderReply)
+	}
 }
 
 // waits says whether a call is still to be sent.
@@ -267,7 +283,18 @@ func (u *upstream) outstanding() bool { return u.next() >= 0 }
 
 // next is the place of the call whose answer comes next, or -1.
 func (u *upstream) next() int {
-	return slices.IndexFunc(u.calls, func(c *upcall) bool { return c.fate == upSent })
+	for ; u.passed < len(u.calls); u.passed++ {
+		if u.calls[u.passed].fate == upSent {
+			return u.passed
+		}
+	}
+	return -1
+}
+
+// shift removes the first call.
+func (u *upstream) shift() (c *upcall) {
+	c, u.calls, u.passed = u.calls[0], u.calls[1:], max(u.passed-1, 0)
+	return c
 }
 
 // piece takes a part of a reply; last says that the reply ends with it.
@@ -314,8 +341,7 @@ func (u *upstream) piece(b []byte, last bool) {
 			u.session.checkOutput()
 		}
 	default:
-		u.calls = u.calls[1:]
-		u.answer(c, b)
+		u.answer(u.shift(), b)
 	}
 }
 
@@ -325,8 +351,7 @@ func (c *upcall) decide(reply []byte) { c.fate, c.verdict = upDecided, reply }
 // settle answers the calls at the front that were decided here.
 func (u *upstream) settle() {
 	for len(u.calls) > 0 && u.calls[0].fate == upDecided {
-		c := u.calls[0]
-		u.calls = u.calls[1:]
+		c := u.shift()
 		u.answer(c, c.verdict)
 	}
 }
@@ -336,6 +361,9 @@ func (u *upstream) answer(c *upcall, reply []byte) {
 	s := u.session
 	if u.bytes -= len(c.request); len(u.calls) == 0 {
 		u.calls = nil
+	}
+	if c.watch {
+		u.asking--
 	}
 	if c.hidden || s.closed {
 		return
@@ -466,9 +494,9 @@ func (u *upstream) look() {
 		case u.strayed.IsZero():
 			u.strayed = now
 		}
-		patience := drainPatience
+		patience := f.drain
 		if leader == "" {
-			patience = unledPatience
+			patience = f.unled
 		}
 		if !u.strayed.IsZero() && (leader != "" && !u.outstanding() || now.Sub(u.strayed) > patience) {
 			u.lose(errStrayed)

@@ -3,6 +3,8 @@ package server
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -31,8 +33,29 @@ func (s *session) tellWhere() bool {
 }
 
 // Where asks a node, at its address for clients, for the addresses of its cluster port and of its admin API; empty: it has
-// none.
-func Where(ctx context.Context, node string) (peer, admin string, err error) {
+// none. A port that does not answer is asked once more with TLS, where own is what this end shows if it has to show a
+// certificate. The other end's is not looked at: nothing is told it, and whoever is at the addresses has to prove himself.
+func Where(ctx context.Context, node string, own ...tls.Certificate) (peer, admin string, err error) {
+	peer, admin, err = where(ctx, node, nil)
+	var silence silent
+	if !errors.As(err, &silence) {
+		return peer, admin, err
+	}
+	secure := &tls.Config{InsecureSkipVerify: true, Certificates: own, MinVersion: tls.VersionTLS12}
+	peer, admin, e := where(ctx, node, secure)
+	if e != nil {
+		e = fmt.Errorf("%w; nor with TLS: %w", err, e)
+	}
+	return peer, admin, e
+}
+
+// silent is an error of a node that does not speak RESP.
+type silent struct{ error }
+
+func (s silent) Unwrap() error { return s.error }
+
+// where asks once; secure is nil for a port without TLS.
+func where(ctx context.Context, node string, secure *tls.Config) (peer, admin string, err error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", node)
 	if err != nil {
@@ -46,19 +69,22 @@ func Where(ctx context.Context, node string) (peer, admin string, err error) {
 	if err := c.SetDeadline(deadline); err != nil {
 		return "", "", err
 	}
+	if secure != nil {
+		c = tls.Client(c, secure)
+	}
 	if _, err := fmt.Fprintf(c, "*1\r\n$%d\r\n%s\r\n", len(whereCommand), whereCommand); err != nil {
 		return "", "", err
 	}
 	r := bufio.NewReaderSize(c, 1<<10)
 	line, err := readLine(r)
 	if err != nil {
-		return "", "", fmt.Errorf("%s does not answer: %w", node, err)
+		return "", "", silent{fmt.Errorf("%s does not answer: %w", node, err)}
 	}
 	if reason, refused := strings.CutPrefix(line, "-"); refused {
 		return "", "", fmt.Errorf("%s refuses: %s", node, reason)
 	}
 	if line != "*2" {
-		return "", "", fmt.Errorf("%s is no Larder server", node)
+		return "", "", silent{fmt.Errorf("%s is no Larder server", node)}
 	}
 	for _, into := range []*string{&peer, &admin} {
 		if _, err = readLine(r); err == nil { // the length; an address has no line break

@@ -105,7 +105,7 @@ func tryRedis(t testing.TB, program string) (net.Conn, error) {
 		_ = server.Process.Kill() // it may have ended by itself
 		<-ended
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		conn, err := net.Dial("tcp", addr.String())
 		if err == nil {

@@ -2,10 +2,9 @@ package value
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -116,13 +115,9 @@ func startRedis(t *testing.T) *redis.Client {
 	if err != nil {
 		t.Skip("no redis-server to compare with")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	cmd := exec.Command(path, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -130,9 +125,9 @@ func startRedis(t *testing.T) *redis.Client {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	c := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), DisableIdentity: true})
+	c := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, DisableIdentity: true})
 	t.Cleanup(func() { c.Close() })
-	for deadline := time.Now().Add(10 * time.Second); c.Ping(context.Background()).Err() != nil; {
+	for deadline := time.Now().Add(time.Minute); c.Ping(context.Background()).Err() != nil; {
 		if time.Now().After(deadline) {
 			t.Fatal("redis-server does not answer")
 		}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -260,8 +261,7 @@ func TestMultiEndsWithItsLeader(t *testing.T) {
 				t.Errorf("after EXEC (%v) the connection is still within MULTI", words(replies[1]))
 			}
 			_ = conn.Close()
-			values, err := n.Command("MGET", a, b)
-			must(t, err)
+			values := answer(t, n, "MGET", a, b)
 			if values.Elements[0].Nil != values.Elements[1].Nil {
 				t.Errorf("half a transaction: %v; EXEC answered %v", words(values), replies)
 			}
@@ -349,48 +349,65 @@ func TestOverlappingExecs(t *testing.T) {
 				defer conn.Close()
 				conns[i] = conn
 			}
-			won := 0
+			won, unknown := 0, 0
 			for round := range 300 {
-				won += race(t, round, conns[:])
+				w, u := race(t, round, conns[:])
+				won, unknown = won+w, unknown+u
 			}
-			reply, err := c.Nodes[0].Command("GET", "contested")
-			must(t, err)
-			if won == 0 || reply.Text != strconv.Itoa(won) {
-				t.Errorf("%d transactions were carried out, the counter is %s", won, reply.Text)
+			reply := answer(t, c.Nodes[0], "GET", "contested")
+			if n, _ := strconv.Atoi(reply.Text); won == 0 || n < won || n > won+unknown {
+				t.Errorf("%d transactions were carried out and perhaps %d more, the counter is %s", won, unknown, reply.Text)
 			}
 		})
 	}
 }
 
-// race lets every connection read the key while it watches it, and then all write at once. It returns how many did.
-func race(t *testing.T, round int, conns []*nodes.Conn) (won int) {
+// answer waits until a node answers a command: another may come to lead at any time, if only since the machine is busy.
+func answer(t *testing.T, n *nodes.Node, args ...string) nodes.Reply {
+	t.Helper()
+	for deadline := time.Now().Add(healPatience); ; time.Sleep(10 * time.Millisecond) {
+		reply, err := n.Command(args...)
+		if err == nil {
+			return reply
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// race lets every connection read the key while it watches it, and then all write at once. It returns how many did, and of
+// how many nobody knows, since the leader changed. Where nobody leads there is no race.
+func race(t *testing.T, round int, conns []*nodes.Conn) (won, unknown int) {
 	t.Helper()
 	var next string
 	for _, conn := range conns {
 		replies, err := conn.Do(healPatience, []string{"WATCH", "contested"}, []string{"GET", "contested"})
 		must(t, err)
+		if replies[0].IsError() || replies[1].IsError() {
+			return 0, 0
+		}
 		next = strconv.FormatInt(balance(replies[1].Text)+1, 10)
 	}
 	var together sync.WaitGroup
-	results := make([]bool, len(conns))
-	for i, conn := range conns {
+	var carriedOut, indeterminate atomic.Int32
+	for _, conn := range conns {
 		together.Go(func() {
 			replies, err := conn.Do(healPatience, []string{"MULTI"}, []string{"SET", "contested", next}, []string{"EXEC"})
-			if err != nil || replies[2].IsError() {
+			switch {
+			case err == nil && strings.HasPrefix(replies[2].Text, "INDETERMINATE"):
+				indeterminate.Add(1)
+			case err == nil && strings.HasPrefix(replies[2].Text, "CLUSTERDOWN"): // refused
+			case err != nil || replies[2].IsError():
 				t.Errorf("%v, %v", err, replies)
-				return
+			case !replies[2].Nil:
+				carriedOut.Add(1)
 			}
-			results[i] = !replies[2].Nil
 		})
 	}
 	together.Wait()
-	for _, ok := range results {
-		if ok {
-			won++
-		}
-	}
-	if won > 1 {
+	if won = int(carriedOut.Load()); won > 1 {
 		t.Fatalf("round %d: %d of %d transactions that watched the same key were carried out", round, won, len(conns))
 	}
-	return won
+	return won, int(indeterminate.Load())
 }

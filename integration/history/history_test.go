@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,6 +141,62 @@ func TestIslandsAreFound(t *testing.T) {
 func TestHistoryOfThreeNodes(t *testing.T) {
 	c := nodes.Start(t, nodes.Options{Program: larder, Count: 3, DiskSize: diskSize, Seed: 1})
 	check(t, &Run{Cluster: c, Seed: setting(t, "LARDER_HISTORY_SEED", 1), Length: shortRun, Faults: Faults(c), Clients: 8}, keepIn("three-nodes"))
+}
+
+// TestEveryFault has each fault come once, mostly beside another: that the dice of a short run leave one out is no reason for
+// it not to be tried.
+func TestEveryFault(t *testing.T) {
+	t.Parallel()
+	c := nodes.Start(t, nodes.Options{Program: larder, Count: 3, DiskSize: diskSize, Seed: 1})
+	faults := Faults(c)
+	documented(t, c, faults)
+	var steps []Step
+	at := time.Second
+	for i, f := range faults {
+		if f.Alone {
+			at += time.Second
+		}
+		steps = append(steps, Step{At: at, Length: time.Second, Fault: f.Name, Nodes: []int{i % 3, (i + 1) % 3, (i + 2) % 3}, Number: uint64(i)})
+		at += 700 * time.Millisecond
+		if f.Alone {
+			at += time.Second
+		}
+	}
+	check(t, &Run{Cluster: c, Seed: 1, Length: at + time.Second, Faults: faults, Steps: steps, Clients: 8}, keepIn(t.Name()))
+}
+
+// documented checks that the faults are those of docs/consistency.md's table, where all of them can be had.
+func documented(t *testing.T, c *nodes.Cluster, faults []Fault) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/consistency.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(text), "| fault | |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	if !found {
+		t.Fatal("docs/consistency.md has no table of faults")
+	}
+	there := map[string]bool{}
+	for _, f := range movingFaults(c) {
+		there[f.Name] = true
+	}
+	for _, f := range faults {
+		there[f.Name] = true
+		if name := strings.TrimSuffix(f.Name, "-leader"); !strings.Contains(table, "`"+name+"`") {
+			t.Errorf("docs/consistency.md does not tell of the fault %s", name)
+		}
+	}
+	if c.Net == nil || !c.OwnDisks() {
+		return
+	}
+	for _, line := range strings.Split(table, "\n") {
+		for i, name := range strings.Split(strings.Split(line+"||", "|")[1], "`") {
+			if i%2 == 1 && !there[name] {
+				t.Errorf("docs/consistency.md tells of the fault %s, which is not there", name)
+			}
+		}
+	}
 }
 
 // TestLongHistory is make jepsen: rounds of a minute each until LARDER_HISTORY_TIME is over, for half of it on a cluster of

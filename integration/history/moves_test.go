@@ -61,6 +61,15 @@ func moveShard(c *nodes.Cluster, s Step) error {
 	return ask(c, s, "move-shard", "--shard", strconv.Itoa(1+s.draw().IntN(testShards)), "--from", ids[0], "--to", ids[1])
 }
 
+// drainNode has a node's replicas moved to others, or takes it into use again.
+func drainNode(c *nodes.Cluster, s Step) error {
+	id, err := c.Nodes[s.Nodes[0]].TryCommand("CLUSTER", "MYID")
+	if err != nil {
+		return err
+	}
+	return ask(c, s, []string{"drain", "undrain"}[s.draw().IntN(2)], id.Text)
+}
+
 // startMoving starts a cluster that has something to move.
 func startMoving(t *testing.T, seed uint64) *nodes.Cluster {
 	t.Helper()
@@ -70,7 +79,7 @@ func startMoving(t *testing.T, seed uint64) *nodes.Cluster {
 
 // movingFaults are all others, and moves.
 func movingFaults(c *nodes.Cluster) []Fault {
-	return append(Faults(c), Hook("migrate", 30, migrateSlots), Hook("move", 15, moveShard))
+	return append(Faults(c), Hook("migrate", 30, migrateSlots), Hook("move", 15, moveShard), Hook("drain", 4, drainNode))
 }
 
 // TestHistoryWithMoves: slots and replicas move while everything else goes wrong too. What is asked for may be refused,

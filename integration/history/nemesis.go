@@ -28,6 +28,7 @@ func Faults(c *nodes.Cluster) []Fault {
 		{Name: "restart", Weight: 2, Do: restart},
 		{Name: "save-kill", Weight: 3, Do: saveAndKill},
 		{Name: "clock", Weight: 2, Do: clock},
+		{Name: "stall-disk", Weight: 2, Do: stallDisk},
 	}
 	if c.OwnDisks() {
 		all = append(all, Fault{Name: "full-disk", Weight: 1, Do: fullDisk})
@@ -42,6 +43,7 @@ func Faults(c *nodes.Cluster) []Fault {
 	all = append(all,
 		atLeader(Fault{Name: "kill", Weight: 4, Do: kill}),
 		atLeader(Fault{Name: "pause", Weight: 4, Do: pause}),
+		atLeader(Fault{Name: "stall-disk", Weight: 2, Do: stallDisk}),
 		Fault{Name: "wipe", Weight: 1, Alone: true, Do: wipe},
 		Fault{Name: "rolling", Weight: 1, Alone: true, Do: rollingRestart})
 	if c.Net != nil {
@@ -166,6 +168,19 @@ func clock(c *nodes.Cluster, s Step) (string, func() error, error) {
 	set(shift, skew)
 	return fmt.Sprintf("clock of %s %+d ms %+d ppm", n.Name(), shift, skew), func() error {
 		set(0, 0)
+		return nil
+	}, nil
+}
+
+// stallDisk has a node's log wait for its disk. That ends by itself: who has been told to stop waits, too.
+func stallDisk(c *nodes.Cluster, s Step) (string, func() error, error) {
+	n := c.Nodes[s.Nodes[0]]
+	set := func(d time.Duration) {
+		_, _ = n.TryCommand("DEBUG", "LARDER-DISK", strconv.FormatInt(d.Milliseconds(), 10)) // it may be down
+	}
+	set(s.Length)
+	return "the disk of " + n.Name() + " does not answer", func() error {
+		set(0)
 		return nil
 	}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -25,7 +26,7 @@ import (
 // concluded from how long something took.
 const (
 	patience        = 60 * time.Second
-	commandPatience = 10 * time.Second
+	commandPatience = 30 * time.Second
 	brokenPatience  = 300 * time.Millisecond
 )
 
@@ -145,8 +146,8 @@ func (c *Cluster) add(t testing.TB, index int) error {
 // take a port there while the node is down.
 func (n *Node) settleOnLoopback() (err error) {
 	for _, n.ip = range []string{fmt.Sprintf("127.0.0.%d", n.Index+2), "127.0.0.1"} {
-		if n.port, err = freePort(n.ip); err == nil {
-			n.peerPort, err = freePort(n.ip)
+		if n.port, err = FreePort(n.ip); err == nil {
+			n.peerPort, err = FreePort(n.ip)
 		}
 		if err == nil {
 			return nil
@@ -155,13 +156,18 @@ func (n *Node) settleOnLoopback() (err error) {
 	return err
 }
 
-func freePort(ip string) (int, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
-	if err != nil {
-		return 0, err
+// FreePort is a port of the address that nobody listens on. It is below those that systems give to connections that go
+// out, which could take it while a node is down.
+func FreePort(ip string) (port int, err error) {
+	for range 100 {
+		port = 10_000 + rand.IntN(20_000)
+		listener, failed := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
+		if failed == nil {
+			return port, listener.Close()
+		}
+		err = failed
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	return 0, err
 }
 
 // OwnDisks says that each node's disk is its own, so that it can be filled.
@@ -231,8 +237,8 @@ func (c *Cluster) Larder(timeout time.Duration, args ...string) (string, error) 
 	return string(out), err
 }
 
-// Heal undoes all that was done to the nodes and what lies between them: nodes run, links are whole, disks have room,
-// clocks are right.
+// Heal undoes all that was done to the nodes and what lies between them: nodes run, links are whole, disks have room and
+// answer, clocks are right.
 func (c *Cluster) Heal() error {
 	var err error
 	if c.Net != nil {
@@ -250,8 +256,10 @@ func (c *Cluster) Heal() error {
 			err = errors.Join(err, e)
 			continue
 		}
-		if _, e := n.Command("DEBUG", "LARDER-CLOCK", "0"); e != nil {
-			err = errors.Join(err, fmt.Errorf("%s: %w", n.Name(), e))
+		for _, right := range []string{"LARDER-CLOCK", "LARDER-DISK"} {
+			if _, e := n.Command("DEBUG", right, "0"); e != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", n.Name(), e))
+			}
 		}
 	}
 	return err

@@ -175,14 +175,18 @@ func (e *Endpoint) acceptAll(l net.Listener) {
 			if e.isClosed() || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			e.opts.Logger.Warn("cannot accept a peer", "error", err)
+			if e.quiet.May("accept") {
+				e.opts.Logger.Warn("cannot accept a peer", "error", err)
+			}
 			time.Sleep(acceptPause)
 			continue
 		}
 		select {
 		case e.handshakes <- struct{}{}:
 		default:
-			e.opts.Logger.Warn("too many peers shake hands at once", "addr", c.RemoteAddr())
+			if e.quiet.May("handshakes") { // or whoever dials without end fills the disk
+				e.opts.Logger.Warn("too many peers shake hands at once", "addr", c.RemoteAddr())
+			}
 			_ = c.Close()
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 )
 
@@ -25,6 +26,8 @@ func FuzzAccept(f *testing.F) {
 	f.Add([]byte(greeting), make([]byte, nonceSize), false)
 	f.Add([]byte(nil), s.encodeDialler(), true)
 	f.Add([]byte(nil), append(s.encodeDialler(), "what a later version adds"...), true)
+	s.node = strings.Repeat("a", maxID)
+	f.Add([]byte(nil), s.encodeDialler(), true)
 	f.Fuzz(func(t *testing.T, opening, said []byte, proven bool) {
 		opening, said = opening[:min(len(opening), 4096)], said[:min(len(said), 4096)]
 		var input bytes.Buffer

@@ -95,7 +95,8 @@ func (s *statement) decodeIDs(b []byte) error {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return errMalformed
 		}
-		*id, b = string(b[1:1+b[0]]), b[1+b[0]:]
+		end := 1 + int(b[0])
+		*id, b = string(b[1:end]), b[end:]
 	}
 	return nil
 }

@@ -3,12 +3,10 @@ package config
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,24 +21,19 @@ func startRedis(t *testing.T) *redis.Client {
 	if err != nil {
 		t.Skip("redis-server is not installed")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	port := listener.Addr().(*net.TCPAddr).Port
-	listener.Close()
-	server := exec.Command(path, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	server := exec.Command(path, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: address, Protocol: 2, DisableIdentity: true, MaxRetries: -1})
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Protocol: 2, DisableIdentity: true, MaxRetries: -1})
 	t.Cleanup(func() {
 		client.Close()
 		server.Process.Kill()
 		server.Wait()
 	})
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for client.Ping(context.Background()).Err() != nil {
 		if time.Now().After(deadline) {
 			t.Fatal("redis-server does not answer")
@@ -54,7 +47,7 @@ func startRedis(t *testing.T) *redis.Client {
 }
 
 // larderDiffers are the shared directives whose value differs on purpose, or by the way redis-server was started.
-var larderDiffers = []string{"appendfsync", "appendonly", "bind", "dir", "io-threads", "maxmemory", "port", "save"}
+var larderDiffers = []string{"appendfsync", "appendonly", "bind", "dir", "io-threads", "maxmemory", "port", "save", "unixsocket"}
 
 var larderOnly = []string{"admin-bind", "admin-port", "admin-token", "checkpoint-interval", "checkpoint-log-bytes", "cluster-join",
 	"cluster-secret", "cluster-zone", "log-format", "log-segment-size", "maxdisk", "overflow", "replace-after", "replicas", "sentinel-master-name", "shards"}

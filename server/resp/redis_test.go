@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,23 +16,18 @@ import (
 )
 
 // patience is how long a test waits for redis-server.
-const patience = 10 * time.Second
+const patience = time.Minute
 
-// startRedis starts a redis-server of its own for the test, and returns its address.
+// startRedis starts a redis-server of its own for the test, and returns its socket.
 func startRedis(t *testing.T, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skip("redis-server is not installed")
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	ln.Close()
-	_, port, _ := net.SplitHostPort(addr)
-	args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(),
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	args = append([]string{"--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir,
 		"--enable-debug-command", "yes"}, args...)
 	cmd := exec.Command(path, args...)
 	if err := cmd.Start(); err != nil {
@@ -42,10 +38,10 @@ func startRedis(t *testing.T, args ...string) string {
 		cmd.Wait()
 	})
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
+		conn, err := net.Dial("unix", socket)
 		if err == nil {
 			conn.Close()
-			return addr
+			return socket
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("redis-server does not answer: %v", err)
@@ -53,9 +49,9 @@ func startRedis(t *testing.T, args ...string) string {
 	}
 }
 
-func dialRedis(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
+func dialRedis(t *testing.T, socket string) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
+	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +63,12 @@ func dialRedis(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 }
 
 // untilEnd sends data to redis-server, half-closes, and returns all that comes back.
-func untilEnd(t *testing.T, addr, data string) string {
+func untilEnd(t *testing.T, socket, data string) string {
 	t.Helper()
-	conn, r := dialRedis(t, addr)
+	conn, r := dialRedis(t, socket)
 	// Both fail if the server is quicker to close; what it said before is what counts.
 	_, _ = io.WriteString(conn, data)
-	_ = conn.(*net.TCPConn).CloseWrite()
+	_ = conn.(*net.UnixConn).CloseWrite()
 	out, _ := io.ReadAll(r) // a reset after a protocol error is as good as an end
 	return string(out)
 }
@@ -152,7 +148,7 @@ func TestParserAgainstRedis(t *testing.T) {
 
 // Random lines of quotes, escapes and spaces are split as redis-server splits them.
 func TestInlineAgainstRedis(t *testing.T) {
-	addr := startRedis(t)
+	socket := startRedis(t)
 	rnd := rand.New(rand.NewPCG(3, 4))
 	alphabet := []string{" ", "\t", `"`, `'`, `\`, "x", "4", "1", "n", "a", "\r", "\v", `\"`, `" `, `' `}
 	for range 1500 {
@@ -161,7 +157,7 @@ func TestInlineAgainstRedis(t *testing.T) {
 			in += alphabet[rnd.IntN(len(alphabet))]
 		}
 		in += "\r\n"
-		if got, want := tinyServer(DefaultLimits(), in, true), untilEnd(t, addr, in); got != want {
+		if got, want := tinyServer(DefaultLimits(), in, true), untilEnd(t, socket, in); got != want {
 			t.Fatalf("%q: got %q, redis-server says %q", in, got, want)
 		}
 	}
@@ -169,7 +165,7 @@ func TestInlineAgainstRedis(t *testing.T) {
 
 // TestWriterAgainstRedis writes what DEBUG PROTOCOL makes redis-server write, in both protocols.
 func TestWriterAgainstRedis(t *testing.T) {
-	addr := startRedis(t)
+	socket := startRedis(t)
 	shapes := map[string]func(w *Writer){
 		"string":  func(w *Writer) { w.BulkString("Hello World") },
 		"integer": func(w *Writer) { w.Int(12345) },
@@ -194,7 +190,7 @@ func TestWriterAgainstRedis(t *testing.T) {
 		"no-number": func(w *Writer) { w.Error(wrongProtocolType) },
 	}
 	for _, version := range []string{"2", "3"} {
-		conn, r := dialRedis(t, addr)
+		conn, r := dialRedis(t, socket)
 		fmt.Fprintf(conn, "HELLO %s\r\nECHO \"\\x01end\"\r\n", version)
 		if _, err := r.ReadString(1); err != nil {
 			t.Fatal(err)

@@ -30,7 +30,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must happen before it gives up.
-const patience = 20 * time.Second
+const patience = 90 * time.Second
 
 // house is a server under test with all that its sessions report.
 type house struct {

@@ -35,10 +35,10 @@ func (p *pacer) rest(took time.Duration, busy bool) time.Duration {
 	return min(took, mostRest)
 }
 
-// paced does something that takes one entry, and rests.
+// paced does something that takes an entry, and rests.
 func (r *migrationRun) paced(ctx context.Context, do func() error) error {
 	begun := r.g.opts.Clock()
-	if err := do(); err != nil {
+	if err := do(); err != nil || r.m.State == MigrationOwned { // frozen slots are copied anew without a rest
 		return err
 	}
 	rest := time.NewTimer(r.pacer.rest(r.g.opts.Clock().Sub(begun), r.g.opts.Busy()))

@@ -285,6 +285,54 @@ func TestMigrationSurvivesFailures(t *testing.T) {
 	}
 }
 
+// goneAtLast has a large set deleted right before the slots are frozen, and counts the seals.
+type goneAtLast struct {
+	*movingShard
+	freezes, seals int
+}
+
+func (s *goneAtLast) Propose(ctx context.Context, commands [][][]byte) ([]LogReply, error) {
+	for _, args := range commands {
+		switch string(args[1]) {
+		case command.SlotsFreeze:
+			s.freezes++
+			s.apply(words("DEL", "{counter1}huge"))
+		case command.SlotsSeal:
+			s.seals++
+		}
+	}
+	return s.movingShard.Propose(ctx, commands)
+}
+
+// The seal rides with the last changes. If those have so much removed that one entry does not, it is put again once the
+// target has nothing left to remove.
+func TestMigrationSealsOnceAllIsRemoved(t *testing.T) {
+	m := newMoving(t)
+	huge := words("SADD", "{counter1}huge")
+	for i := range 30_000 {
+		huge = append(huge, fmt.Appendf(nil, "%0700d", i))
+	}
+	source, target := &goneAtLast{movingShard: m.shards[0]}, &goneAtLast{movingShard: m.shards[1]}
+	source.apply(huge)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	m.crash = cancel
+	g := NewMigrator(MigratorOptions{
+		Document: m, Source: source, Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
+		Target: func(uint32) ShardLog { return target },
+	})
+	if err := g.Run(ctx, m.d.Migrations[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if source.freezes != 1 || target.seals != 2 {
+		t.Fatalf("%d freezes, %d seals", source.freezes, target.seals)
+	}
+	m.check()
+	if r := target.apply(words("SCARD", "{counter1}huge"))[0]; r.Error != "" || r.first() != 0 {
+		t.Fatalf("the set is there: %+v", r)
+	}
+}
+
 // TestRecoveryTakesBackWhatTheTargetLost: a cluster is recovered without the target of a migration that was decided already. What
 // the source holds frozen is served again.
 func TestRecoveryTakesBackWhatTheTargetLost(t *testing.T) {

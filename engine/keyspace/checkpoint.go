@@ -141,6 +141,9 @@ func (c *Checkpoint) end(durable bool) {
 	ks.checkpointing.Store(false)
 }
 
+// Checkpointing says whether a checkpoint is under way.
+func (ks *Keyspace) Checkpointing() bool { return ks.checkpointing.Load() }
+
 // records are copies of what one step of a walk met.
 type records struct {
 	list []copiedRecord

@@ -46,6 +46,7 @@ type MigratorOptions struct {
 	Few    int           // the slots are frozen once no more records than this are left to send; default 512
 	Freeze time.Duration // how long they may stay frozen before the attempt gives up; default 2 s
 	Clock  func() time.Time
+	Busy   func() bool // says whether this node has other work in the background; nil: it has none
 	Logger *slog.Logger
 }
 
@@ -62,6 +63,9 @@ func (o *MigratorOptions) EnsureDefaults() {
 	}
 	if o.Freeze == 0 {
 		o.Freeze = 2 * time.Second
+	}
+	if o.Busy == nil {
+		o.Busy = func() bool { return false }
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -283,9 +287,6 @@ func (r *migrationRun) freeze(ctx context.Context, x *keyspace.SlotExport) error
 		err = r.sendRest(short, x)
 	}
 	if err == nil {
-		err = r.step(short, r.target, command.SlotsSeal)
-	}
-	if err == nil {
 		err = r.change(ctx, OwnMigration{Migration: r.m.ID, Attempt: r.m.Attempt})
 		if err == nil || !errors.Is(err, ErrRefused) {
 			return err // if it is unknown what was decided, the next attempt finds out
@@ -294,17 +295,31 @@ func (r *migrationRun) freeze(ctx context.Context, x *keyspace.SlotExport) error
 	return errors.Join(err, r.source(ctx, command.SlotsThaw))
 }
 
-// sendRest sends changes until there are none: nothing makes new ones any more.
+// sendRest sends the changes that are left, nothing making new ones any more, and seals the import. The seal rides with the
+// last of them: clients wait meanwhile.
 func (r *migrationRun) sendRest(ctx context.Context, x *keyspace.SlotExport) error {
+	seal := command.SlotsArgs(command.SlotsSeal, r.m.ID, r.m.Attempt, r.ranges)
 	for {
-		changed, err := x.Changed()
-		if err != nil || changed == 0 && r.left == 0 {
+		parts, err := x.Changes(mostChanges, r.g.opts.Part)
+		if err != nil {
 			return err
 		}
-		if changed == 0 {
-			err = r.send(ctx, [][]byte{nil})
-		} else {
-			err = r.sendChanges(ctx, x)
+		changed, err := x.Changed()
+		switch {
+		case err != nil:
+			return err
+		case changed > 0 || r.left > 0:
+			if len(parts) == 0 {
+				parts = [][]byte{nil}
+			}
+			err = r.send(ctx, parts)
+		default:
+			if err = r.send(ctx, parts, seal); err == nil {
+				return nil
+			}
+			if errors.Is(err, keyspace.ErrUnremoved) {
+				r.left, err = 1, nil // at least
+			}
 		}
 		if err != nil {
 			return err
@@ -323,9 +338,6 @@ func (r *migrationRun) handOver(ctx context.Context) error {
 		}
 		defer x.Close()
 		if err = r.sendRest(ctx, x); err == nil {
-			err = r.step(ctx, r.target, command.SlotsSeal)
-		}
-		if err == nil {
 			err = r.step(ctx, r.target, command.SlotsOwn)
 		}
 	}
@@ -420,9 +432,9 @@ func (r *migrationRun) sendChanges(ctx context.Context, x *keyspace.SlotExport) 
 // mostChanges is how many changed records are read at a time.
 const mostChanges = 4096
 
-// send has the target import parts, in order, several in an entry.
-func (r *migrationRun) send(ctx context.Context, parts [][]byte) error {
-	for len(parts) > 0 {
+// send has the target import parts, in order, several in an entry, and do what is to be done behind them, in the last.
+func (r *migrationRun) send(ctx context.Context, parts [][]byte, behind ...[][]byte) error {
+	for len(parts) > 0 || len(behind) > 0 {
 		var commands [][][]byte
 		size := 0
 		for len(parts) > 0 && (size == 0 || size+len(parts[0]) <= r.g.opts.Entry) {
@@ -432,11 +444,17 @@ func (r *migrationRun) send(ctx context.Context, parts [][]byte) error {
 			size += len(parts[0])
 			parts = parts[1:]
 		}
+		imports := len(commands)
+		if len(parts) == 0 {
+			commands, behind = append(commands, behind...), nil
+		}
 		replies, err := r.propose(ctx, r.target, commands...)
 		if err != nil {
 			return fmt.Errorf("send records: %w", err)
 		}
-		r.left = replies[len(replies)-1].first()
+		if imports > 0 {
+			r.left = replies[imports-1].first()
+		}
 		r.g.sent.Add(int64(size))
 	}
 	return nil

@@ -236,10 +236,9 @@ func (m *moving) check() {
 	for range 2 * len(m.counters) {
 		m.load()
 	}
-	v := m.View()
 	for i, want := range m.counters {
 		key := "counter" + strconv.Itoa(i)
-		owner := v.Owner(keyspace.Slot([]byte(key))).ID
+		owner := ownerOf(&m.d, keyspace.Slot([]byte(key)))
 		for j, s := range m.shards {
 			r := s.apply(words("INCRBY", key, "0"))[0]
 			switch {
@@ -250,8 +249,8 @@ func (m *moving) check() {
 			}
 		}
 	}
-	if m.canceled == (v.Owner(0).ID == 2) {
-		m.t.Fatalf("canceled: %v; shard %d owns slot 0", m.canceled, v.Owner(0).ID)
+	if m.canceled == (ownerOf(&m.d, 0) == 2) {
+		m.t.Fatalf("canceled: %v; shard %d owns slot 0", m.canceled, ownerOf(&m.d, 0))
 	}
 	for _, s := range m.shards {
 		for slot := range uint16(Slots) {
@@ -283,6 +282,54 @@ func TestMigrationSurvivesFailures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// goneAtLast has a large set deleted right before the slots are frozen, and counts the seals.
+type goneAtLast struct {
+	*movingShard
+	freezes, seals int
+}
+
+func (s *goneAtLast) Propose(ctx context.Context, commands [][][]byte) ([]LogReply, error) {
+	for _, args := range commands {
+		switch string(args[1]) {
+		case command.SlotsFreeze:
+			s.freezes++
+			s.apply(words("DEL", "{counter1}huge"))
+		case command.SlotsSeal:
+			s.seals++
+		}
+	}
+	return s.movingShard.Propose(ctx, commands)
+}
+
+// The seal rides with the last changes. If those have so much removed that one entry does not, it is put again once the
+// target has nothing left to remove.
+func TestMigrationSealsOnceAllIsRemoved(t *testing.T) {
+	m := newMoving(t)
+	huge := words("SADD", "{counter1}huge")
+	for i := range 30_000 {
+		huge = append(huge, fmt.Appendf(nil, "%0700d", i))
+	}
+	source, target := &goneAtLast{movingShard: m.shards[0]}, &goneAtLast{movingShard: m.shards[1]}
+	source.apply(huge)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	m.crash = cancel
+	g := NewMigrator(MigratorOptions{
+		Document: m, Source: source, Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
+		Target: func(uint32) ShardLog { return target },
+	})
+	if err := g.Run(ctx, m.d.Migrations[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if source.freezes != 1 || target.seals != 2 {
+		t.Fatalf("%d freezes, %d seals", source.freezes, target.seals)
+	}
+	m.check()
+	if r := target.apply(words("SCARD", "{counter1}huge"))[0]; r.Error != "" || r.first() != 0 {
+		t.Fatalf("the set is there: %+v", r)
 	}
 }
 

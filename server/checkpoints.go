@@ -203,6 +203,11 @@ func (n *node) checkpoint() (err error) {
 	return err
 }
 
+// checkpointing says whether a checkpoint of a shard is under way.
+func (n *node) checkpointing() bool {
+	return slices.ContainsFunc(n.local(), func(sh *shard) bool { return sh.engine.Keys().Checkpointing() })
+}
+
 // startCheckpoint begins a checkpoint of every shard, which run then takes, unless one is under way.
 func (n *node) startCheckpoint() (run func() error, err error) {
 	begun := time.Now()

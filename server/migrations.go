@@ -109,7 +109,7 @@ func (g *migrations) begin(sh *shard, one *cluster.Migration) *cluster.Migrator 
 	m := g.member
 	driver := cluster.NewMigrator(cluster.MigratorOptions{
 		Document: m.meta.Load(), Source: cluster.GroupLog{Group: sh.group, Loop: migrationLoop},
-		Export: sh.engine.SlotExport, Seed: sh.engine.Keys().Seed, Target: m.logOf, Logger: m.node.log,
+		Export: sh.engine.SlotExport, Seed: sh.engine.Keys().Seed, Target: m.logOf, Busy: m.node.checkpointing, Logger: m.node.log,
 	})
 	if g.mu.driven == nil {
 		g.mu.driven, g.mu.rests = map[uint64]*cluster.Migrator{}, map[uint64]rest{}

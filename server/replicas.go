@@ -158,6 +158,7 @@ func (m *member) follow(ctx context.Context) {
 				m.node.log.Error("a replica cannot be opened; it is tried again and again", "error", err)
 			}
 			m.node.reroute(v, cluster.NodeID(m.id.Node))
+			m.node.moving.Store(slices.ContainsFunc(v.Document.Migrations, func(m cluster.Migration) bool { return !m.Paused }))
 			m.tellBorn(ctx, v)
 			m.closeGone(ctx, v)
 		}

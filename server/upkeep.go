@@ -17,11 +17,12 @@ import (
 const (
 	workSpell = 200 * time.Microsecond
 	restSpell = 50 * time.Microsecond
+	longSpell = 300 * time.Microsecond // of rest while slots move
 )
 
 // pace is called every few dozen microseconds by what builds tables, checkpoints and compactions. Now and then it sleeps:
 // a goroutine that only yields goes on being runnable, and then Go's scheduler looks for ready sockets no sooner than
-// after 10 ms.
+// after 10 ms. While slots move, which every node applies much for, it sleeps longer.
 func (n *node) pace() {
 	if n.hurry.Load() {
 		runtime.Gosched()
@@ -30,7 +31,11 @@ func (n *node) pace() {
 	if time.Since(time.Unix(0, n.rested.Load())) < workSpell {
 		return
 	}
-	time.Sleep(restSpell)
+	rest := restSpell
+	if n.moving.Load() {
+		rest = longSpell
+	}
+	time.Sleep(rest)
 	n.rested.Store(time.Now().UnixNano())
 }
 

@@ -10,10 +10,12 @@
 //
 //	document.go, validate.go  the document, and when it holds together
 //	ops*.go                   what can be asked for
-//	view.go                   the document compiled for routing
+//	view.go                   the document with its nodes and shards by name
 //	ring.go                   where the consistent-hash ring puts replicas
 //	plan.go                   what the meta leader changes by itself
 //	membership.go             the next step of one group towards its desired replicas
 //	meta.go, control.go       the document's group, and the nodes' calls to one another
 //	agent.go                  the goroutines
+//	migrate*.go               slots on their way from shard to shard; remote_log.go finds the other shard's log
+//	admin*.go, report.go      the administrators' API, and what it tells of the cluster
 package cluster

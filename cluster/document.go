@@ -67,9 +67,10 @@ const (
 // Node is a member of the cluster.
 type Node struct {
 	ID     NodeID `json:"id"`
-	Client string `json:"client"`          // host:port for clients
-	Peer   string `json:"peer"`            // host:port for nodes
-	Admin  string `json:"admin,omitempty"` // host:port of the admin API, if it has one
+	Client string `json:"client"`           // host:port for clients
+	Secure string `json:"secure,omitempty"` // host:port for clients with TLS, if Client is for those without and there is one
+	Peer   string `json:"peer"`             // host:port for nodes
+	Admin  string `json:"admin,omitempty"`  // host:port of the admin API, if it has one
 	Zone   string `json:"zone,omitempty"`
 	// Release is what the node runs; FeatureLevel is the highest level of log entries that it can apply.
 	Release      string    `json:"release,omitempty"`

@@ -141,6 +141,7 @@ type (
 	visibleNode struct {
 		id     NodeID
 		client string
+		secure string
 		gone   bool
 	}
 	visibleShard struct {
@@ -156,7 +157,7 @@ func visible(d *Document) (v struct {
 	shards []visibleShard
 }) {
 	for _, n := range d.Nodes {
-		v.nodes = append(v.nodes, visibleNode{n.ID, n.Client, n.State == NodeGone})
+		v.nodes = append(v.nodes, visibleNode{n.ID, n.Client, n.Secure, n.State == NodeGone})
 	}
 	for _, s := range d.Shards {
 		v.shards = append(v.shards, visibleShard{s.ID, s.Slots, s.Replicas, s.Leader})

@@ -61,6 +61,7 @@ func (n *Node) Validate() error {
 func (n *Node) validate(f *faults) {
 	f.check(isHexID(string(n.ID)), "the node's ID %.50q is not 40 hexadecimal digits", n.ID)
 	f.check(isAddress(n.Client), "node %.50s: the client address %.300q is not host:port", n.ID, n.Client)
+	f.check(n.Secure == "" || isAddress(n.Secure), "node %.50s: the client address with TLS %.300q is not host:port", n.ID, n.Secure)
 	f.check(isAddress(n.Peer), "node %.50s: the peer address %.300q is not host:port", n.ID, n.Peer)
 	f.check(n.Admin == "" || isAddress(n.Admin), "node %.50s: the admin address %.300q is not host:port", n.ID, n.Admin)
 	f.check(isText(n.Zone), "node %.50s: the zone %.300q is not plain text of up to %d bytes", n.ID, n.Zone, MaxText)

@@ -438,3 +438,51 @@ func TestSlotsMove(t *testing.T) {
 		})
 	}
 }
+
+// Of two large collections in different slots, one of them imported, the numbers may be the same. Who reads everything takes
+// no node of the one for the other's.
+func TestCollectionsOfOneNumber(t *testing.T) {
+	first, second := "{b}zset", "{a}long" // in the order of their slots
+	slot := keyspace.Slot([]byte(second))
+	if keyspace.Slot([]byte(first)) >= slot {
+		t.Fatal("the keys are in the wrong order")
+	}
+	ranges := []keyspace.SlotRange{{From: slot, To: slot}}
+	source, target, model := newShard(t, "source"), newShard(t, "target"), newShard(t, "model")
+	sparse := byteArgs("SETRANGE", second, "1400000", "the end") // most of its pieces are not there
+	zadd := []string{"ZADD", first}
+	for i := range 300 {
+		zadd = append(zadd, fmt.Sprint(i), fmt.Sprintf("a member that takes some room: %d", i))
+	}
+	must := func(got, want string) {
+		t.Helper()
+		if got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+	must(target.slots(command.SlotsDisown, 0, 0, ranges), "+OK")
+	must(source.at(1, 0, sparse), ":1400007")
+	must(target.slots(command.SlotsBeginImport, 1, 1, ranges), "+OK")
+	must(target.at(1, 0, byteArgs(zadd...)), ":300")
+	x := source.SlotExport(ranges)
+	defer x.Close()
+	head := keyspace.ImportHead{Migration: 1, Attempt: 1, Seed: source.Keys().Seed()}
+	for more := true; more; {
+		var parts [][]byte
+		var err error
+		if parts, more, err = x.Next(16 << 10); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range parts {
+			head.Entry++
+			must(target.at(1, 0, command.ImportArgs(head, p)), ":0")
+		}
+	}
+	must(target.slots(command.SlotsSeal, 1, 1, ranges), "+OK")
+	must(target.slots(command.SlotsOwn, 1, 1, ranges), "+OK")
+	model.at(1, 0, sparse)
+	model.at(1, 0, byteArgs(zadd...))
+	if got, want := digest(t, target.Engine), digest(t, model.Engine); got != want {
+		t.Errorf("digest and keys %x, want %x", got, want)
+	}
+}

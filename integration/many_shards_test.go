@@ -12,7 +12,7 @@ import (
 // served by the others, and nothing that was acknowledged is gone.
 func TestManyShards(t *testing.T) {
 	t.Parallel()
-	const shards, keys = 64, 500
+	const shards, keys = 64, 200
 	nodes := startMembers(t, 3, "--cluster-enabled", "yes", "--shards", strconv.Itoa(shards))
 	r := status(t, nodes[0])
 	if len(r.Groups) != shards+1 {
@@ -26,7 +26,7 @@ func TestManyShards(t *testing.T) {
 		}
 		return true
 	})
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrsOf(nodes)})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrsOf(nodes), ClusterStateReloadInterval: mapAge})
 	defer client.Close()
 	ctx := context.Background()
 	for i := range keys {

@@ -356,12 +356,8 @@ func TestLostMajority(t *testing.T) {
 }
 
 func TestMembersOverTLS(t *testing.T) {
-	dir := t.TempDir()
-	ca := newAuthority(t)
-	ca.write(t, dir, "ca.pem")
-	ca.issue(t, filepath.Join(dir, "node"))
-	nodes := startMembers(t, 3, "--tls-cluster", "yes", "--tls-cert-file", filepath.Join(dir, "node.pem"),
-		"--tls-key-file", filepath.Join(dir, "node.key"), "--tls-ca-cert-file", filepath.Join(dir, "ca.pem"))
+	files, _ := certified(t)
+	nodes := startMembers(t, 3, append(files, "--tls-cluster", "yes")...)
 	leader, others := leaderOf(t, nodes)
 	tell(t, others[0], "k", "v")
 	leader.kill()
@@ -417,28 +413,74 @@ func TestClusterPortTellsStrangersNothing(t *testing.T) {
 	}
 }
 
-// TestMembersOfTLSClientsOnly: no port of the members is open to clients without TLS, and those who want in have to show a
-// certificate, be they clients or nodes.
-func TestMembersOfTLSClientsOnly(t *testing.T) {
+// certified is a folder with an authority and a certificate of a node, the directives that name them, and what a client needs.
+func certified(t *testing.T) (directives []string, client *tls.Config) {
+	t.Helper()
 	dir := t.TempDir()
 	ca := newAuthority(t)
 	ca.write(t, dir, "ca.pem")
 	ca.issue(t, filepath.Join(dir, "node"))
-	secure := func(joins *server) *server {
-		n := newMember(t, joins, "--tls-cert-file", filepath.Join(dir, "node.pem"), "--tls-key-file", filepath.Join(dir, "node.key"),
-			"--tls-ca-cert-file", filepath.Join(dir, "ca.pem"))
-		directives := n.args
-		n.args = func(port int) []string { return append(directives(0), "--tls-port", strconv.Itoa(port)) }
-		return n
-	}
 	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.cert)
+	return []string{"--tls-cert-file", filepath.Join(dir, "node.pem"), "--tls-key-file", filepath.Join(dir, "node.key"),
+		"--tls-ca-cert-file", filepath.Join(dir, "ca.pem")}, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}}
+}
+
+// TestRedirectionsByTLS: who has come with TLS is redirected to ports with TLS, and who has come without to the others.
+func TestRedirectionsByTLS(t *testing.T) {
+	t.Parallel()
+	directives, secure := certified(t)
+	directives = append(directives, "--cluster-enabled", "yes")
+	tlsPorts := []string{strconv.Itoa(freePort(t)), strconv.Itoa(freePort(t))}
+	first := newMember(t, nil, append(directives, "--tls-port", tlsPorts[0])...)
+	first.start()
+	second := newMember(t, first, append(directives, "--tls-port", tlsPorts[1])...)
+	second.start()
+	ctx := context.Background()
+	for _, c := range []struct {
+		client *redis.Options
+		want   string
+	}{
+		{&redis.Options{Addr: second.addr()}, first.addr()},
+		{&redis.Options{Addr: net.JoinHostPort("127.0.0.1", tlsPorts[1]), TLSConfig: secure}, net.JoinHostPort("127.0.0.1", tlsPorts[0])},
+	} {
+		c.client.MaxRetries = -1
+		client := redis.NewClient(c.client)
+		defer client.Close()
+		eventually(t, "the node knows who leads", func() bool {
+			return client.Get(ctx, "a").Err().Error() == "MOVED 15495 "+c.want
+		})
+		//lint:ignore SA1019 most clients ask for slots
+		slots, err := client.ClusterSlots(ctx).Result()
+		if err != nil || len(slots) != 1 || slots[0].Nodes[0].Addr != c.want {
+			t.Errorf("CLUSTER SLOTS: %+v, %v; want %s first", slots, err, c.want)
+		}
+		cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{c.client.Addr}, TLSConfig: c.client.TLSConfig})
+		defer cluster.Close()
+		if err := cluster.Set(ctx, "a", "v", 0).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMembersOfTLSClientsOnly: no port of the members is open to clients without TLS, and those who want in have to show a
+// certificate, be they clients or nodes.
+func TestMembersOfTLSClientsOnly(t *testing.T) {
+	files, config := certified(t)
+	secure := func(joins *server) *server {
+		n := newMember(t, joins, files...)
+		directives := n.args
+		n.args = func(port int) []string {
+			return append(directives(port), "--port", "0", "--tls-port", strconv.Itoa(port))
+		}
+		return n
+	}
 	client := func(n *server) *redis.Client {
-		c := redis.NewClient(&redis.Options{Addr: n.addr(), MaxRetries: -1, TLSConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}}})
+		c := redis.NewClient(&redis.Options{Addr: n.addr(), MaxRetries: -1, TLSConfig: config})
 		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}
@@ -452,7 +494,14 @@ func TestMembersOfTLSClientsOnly(t *testing.T) {
 		n := secure(first)
 		n.port = freePort(t)
 		n.process = startProcess(t, n.command())
-		eventually(t, "it answers", func() bool { return client(n).Ping(ctx).Err() == nil })
+		eventually(t, "it answers", func() bool {
+			select {
+			case <-n.ended:
+				t.Fatalf("it ended, and said:\n%s", n.output.String())
+			default:
+			}
+			return client(n).Ping(ctx).Err() == nil
+		})
 		members = append(members, n)
 	}
 	if err := client(members[2]).Set(ctx, "k", "v", 0).Err(); err != nil {

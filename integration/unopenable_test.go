@@ -76,7 +76,7 @@ func TestReplicaThatCannotBeOpened(t *testing.T) {
 	if err != nil || damaged == "" {
 		t.Fatal(damaged, err)
 	}
-	if said := stuck.refused(); !strings.Contains(said, "shard 2 cannot be opened") {
+	if said := stuck.refusedLater(); !strings.Contains(said, "shard 2 cannot be opened") {
 		t.Errorf("a start with a damaged shard says:\n%s", said)
 	}
 	works(nodes[0])

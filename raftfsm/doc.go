@@ -25,7 +25,8 @@
 // The sentry (sentry.go) stands between Raft and its transport, which is a Loopback or a Network; what it sees of the
 // traffic is the ground of the proof of leadership (proof.go) that reads wait for.
 //
-// Goroutines of a group, besides Raft's own and the stock transport's: watchLeadership (leadership.go), reap and askFutures
-// (reaper.go), receive (sentry.go), relay for each pipeline (pipeline.go), ask for each voter that is being asked (proof.go).
-// Close waits for all of them, and for those who serve snapshots.
+// Goroutines of a group, besides Raft's own and the stock transport's: watchLeadership, prove for each new leadership and
+// standAtOnce (leadership.go), reap and askFutures (reaper.go), receive and one for each vote that has to be marked (sentry.go),
+// relay for each pipeline (pipeline.go), ask for each voter that is being asked (proof.go). Close waits for all of them, and
+// for those who serve snapshots.
 package raftfsm

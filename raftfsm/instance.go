@@ -124,6 +124,19 @@ func (t *lentTransport) SetHeartbeatHandler(handle func(raft.RPC)) {
 	t.sentry.SetHeartbeatHandler(handle)
 }
 
+// RequestVote asks for a vote, once the group goes by the instance: which votes count depends on who else there is.
+func (t *lentTransport) RequestVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestVoteRequest, a *raft.RequestVoteResponse) error {
+	<-t.instance.ready
+	return t.sentry.RequestVote(id, to, q, a)
+}
+
+// RequestPreVote does the same for a pre-vote.
+func (t *lentTransport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestPreVoteRequest,
+	a *raft.RequestPreVoteResponse) error {
+	<-t.instance.ready
+	return t.sentry.RequestPreVote(id, to, q, a)
+}
+
 // AppendEntries notes what a follower has that the log is kept for. Where entries do not arrive, it returns when there is
 // something to be had from trying again.
 func (t *lentTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,

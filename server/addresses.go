@@ -19,6 +19,7 @@ type addresses struct {
 	peerBind []string // host:port
 	admin    string   // host:port; "": nowhere
 	client   string   // as announced
+	secure   string   // for clients with TLS, as announced, where client is for those without; "": there is none
 	peer     string   // as announced; "": the node cannot have others
 	// byDefault says that the peers' port was not asked for: it may be left out where it is taken.
 	byDefault bool
@@ -53,6 +54,9 @@ func addressesOf(v *config.Values, toMember string) addresses {
 		clientPort = c.AnnouncePort
 	}
 	a.client = net.JoinHostPort(host, strconv.Itoa(clientPort))
+	if v.Port != 0 && v.TLS.Port != 0 {
+		a.secure = net.JoinHostPort(host, strconv.Itoa(v.TLS.Port))
+	}
 	if port == 0 {
 		return a
 	}

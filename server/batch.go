@@ -106,7 +106,7 @@ func (b *batch) handOut() {
 			case n.session.turnsBack(b.err):
 				reply = []byte(refusal)
 			case errors.Is(b.err, raftfsm.ErrNotLeader):
-				reply = l.turnedAway(n)
+				reply = turnedAway(n)
 			default:
 				reply = errorReply(b.err)
 			}

@@ -378,7 +378,8 @@ func waitAOF(s *session, args [][]byte, w *resp.Writer) {
 func (s *session) await(w *resp.Writer, x *waiting) {
 	x.session, x.entry = s, s.client.lastCommand
 	x.index = s.server.topology.Progress(x.shard).Applied // all of the connection's writes are applied
-	local, replicas, enough := x.count()
+	p := s.server.topology.Progress(x.shard)
+	local, replicas, enough := x.count(&p)
 	if enough || s.playing != nil {
 		x.answer(w, local, replicas)
 		return
@@ -390,12 +391,10 @@ func (s *session) await(w *resp.Writer, x *waiting) {
 }
 
 // count is how many have what x waits for.
-func (x *waiting) count() (local, replicas int64, enough bool) {
-	srv := x.session.server
-	if srv.synced() {
+func (x *waiting) count(p *shardProgress) (local, replicas int64, enough bool) {
+	if x.session.server.synced() {
 		local = 1
 	}
-	p := srv.topology.Progress(x.shard)
 	for _, r := range p.Replicas {
 		if !x.synced && r.Held >= x.index || x.synced && r.Synced >= x.index {
 			replicas++
@@ -427,17 +426,27 @@ func (l *loop) watchAcks() {
 	})
 }
 
-// lookAtAcks answers who has waited long enough.
+// lookAtAcks answers who has waited long enough. Thousands may wait: what they go by is asked for once.
 func (l *loop) lookAtAcks() {
 	now := time.Now()
+	own, leads := l.server.topology.Map().own()
+	progress := map[uint32]*shardProgress{}
+	count := func(x *waiting) (local, replicas int64, enough bool) {
+		p := progress[x.shard]
+		if p == nil {
+			at := l.server.topology.Progress(x.shard)
+			p = &at
+			progress[x.shard] = p
+		}
+		return x.count(p)
+	}
 	left := l.awaiting[:0]
 	var done []*waiting
 	for _, x := range l.awaiting {
 		if x.session.awaiting != x {
 			continue // its client is gone
 		}
-		_, _, enough := x.count()
-		own, leads := l.server.topology.Map().own()
+		_, _, enough := count(x)
 		if enough || !leads || own.ID != x.shard || !x.until.IsZero() && !now.Before(x.until) {
 			done = append(done, x)
 			continue
@@ -449,8 +458,7 @@ func (l *loop) lookAtAcks() {
 	for _, x := range done {
 		s := x.session
 		s.awaiting = nil
-		local, replicas, enough := x.count()
-		_, leads := l.server.topology.Map().own()
+		local, replicas, enough := count(x)
 		s.resume(func() {
 			s.replyLate(x.entry, func(w *resp.Writer) {
 				if !enough && !leads {

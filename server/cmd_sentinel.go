@@ -179,7 +179,7 @@ func (s *session) describeMaster(w *resp.Writer, m *clusterMap, shard *clusterSh
 	t.add("role-reported-time", "0")
 	t.add("config-epoch", strconv.FormatUint(shard.Term, 10))
 	t.add("num-slaves", strconv.Itoa(len(m.members(shard))-1))
-	t.add("num-other-sentinels", strconv.Itoa(len(m.Nodes)-1))
+	t.add("num-other-sentinels", strconv.Itoa(len(m.others())))
 	t.add("quorum", strconv.Itoa(len(shard.Replicas)/2+1))
 	t.add("failover-timeout", "180000")
 	t.add("parallel-syncs", "1")
@@ -216,18 +216,25 @@ func sentinelReplicas(s *session, args [][]byte, w *resp.Writer) {
 	}
 }
 
+// others are all nodes but this one.
+func (m *clusterMap) others() (list []*clusterNode) {
+	for i := range m.Nodes {
+		if m.Nodes[i].ID != m.Self {
+			list = append(list, &m.Nodes[i])
+		}
+	}
+	return list
+}
+
 func sentinelSentinels(s *session, args [][]byte, w *resp.Writer) {
 	m, _, _, ok := s.sentinelView()
 	if !ok || !s.server.isMaster(args[2]) {
 		w.Error(noSuchMaster)
 		return
 	}
-	w.Array(len(m.Nodes) - 1)
-	for i := range m.Nodes {
-		n := &m.Nodes[i]
-		if n.ID == m.Self {
-			continue
-		}
+	others := m.others()
+	w.Array(len(others))
+	for _, n := range others {
 		t := s.common(n, n.ID, "sentinel", !n.Down)
 		t.add("last-hello-message", "0")
 		t.add("voted-leader", "?")

@@ -205,7 +205,7 @@ func (m *member) self() cluster.Node {
 	}
 	admin := m.at.admin
 	return cluster.Node{
-		ID: cluster.NodeID(m.id.Node), Client: m.at.client, Peer: peerAddress, Admin: admin, Zone: v.Cluster.Zone,
+		ID: cluster.NodeID(m.id.Node), Client: m.at.client, Secure: m.at.secure, Peer: peerAddress, Admin: admin, Zone: v.Cluster.Zone,
 		Release: Version, FeatureLevel: engine.FeatureLevel, State: cluster.NodeUp,
 	}
 }

@@ -58,7 +58,7 @@ func (s *session) here(r *routing, slot int, read bool) (ls *loopShard, why stri
 	if sh := r.taken(slot); sh != nil {
 		return s.loop.of(sh), ""
 	}
-	return nil, r.elsewhere(o, slot)
+	return nil, r.elsewhere(o, slot, s.conn.Secure())
 }
 
 // anywhere is a shard for what has no key.
@@ -69,12 +69,12 @@ func (s *session) anywhere(r *routing) (ls *loopShard, slot int, why string) {
 	return nil, noSlot, noLeader
 }
 
-// elsewhere words that a slot is served by another node.
-func (r *routing) elsewhere(o *owner, slot int) string {
+// elsewhere words that a slot is served by another node, to a client that has come with TLS or without.
+func (r *routing) elsewhere(o *owner, slot int, secure bool) string {
 	if o.shard == nobody {
 		return notServed
 	}
-	address := r.leaderOf(o)
+	address := r.leaderOf(o).by(secure)
 	if address == "" {
 		return noLeader
 	}
@@ -83,17 +83,17 @@ func (r *routing) elsewhere(o *owner, slot int) string {
 
 // turnedAway is the reply to a call that certainly is not, and will not be, applied, since this node does not lead its
 // shard, or not any more.
-func (l *loop) turnedAway(n *note) []byte {
-	return []byte("-" + l.elsewhere(n.slot) + "\r\n")
+func turnedAway(n *note) []byte {
+	return []byte("-" + n.session.servedElsewhere(n.slot) + "\r\n")
 }
 
-// elsewhere words that this node does not lead the shard of a slot, or, with noSlot, of all.
-func (l *loop) elsewhere(slot int) string {
+// servedElsewhere words that this node does not lead the shard of a slot, or, with noSlot, of all.
+func (s *session) servedElsewhere(slot int) string {
 	if slot == noSlot {
 		return noLeader
 	}
-	r := l.server.node.routing.Load()
-	return r.elsewhere(&r.owners[r.slots[slot]], slot)
+	r := s.server.node.routing.Load()
+	return r.elsewhere(&r.owners[r.slots[slot]], slot, s.conn.Secure())
 }
 
 // redirect answers a command that is not run here. A transaction ends with it.

@@ -13,9 +13,9 @@ import (
 type routing struct {
 	sole    *shard // of all slots, where clients are not redirected; nil: slots decide
 	owners  []owner
-	slots   [cluster.Slots]uint16    // place in owners; the first is nobody
-	clients map[raft.ServerID]string // where clients reach the nodes, host:port
-	self    string                   // where they reach this one
+	slots   [cluster.Slots]uint16   // place in owners; the first is nobody
+	clients map[raft.ServerID]reach // where clients reach the nodes
+	self    reach                   // and this one
 	takers  []taker
 
 	view *cluster.View // what it was made of
@@ -26,7 +26,23 @@ type routing struct {
 type owner struct {
 	shard  uint32
 	local  *shard // the replica here, or nil
-	leader string // where clients reach the node that led it when last heard of; "": nobody has been heard of
+	leader reach  // the node that led it when last heard of; zero: nobody has been heard of
+}
+
+// reach is where clients reach a node, host:port.
+type reach struct {
+	plain  string
+	secure string // with TLS, if it is elsewhere
+}
+
+func reachOf(n *cluster.Node) reach { return reach{n.Client, n.Secure} }
+
+// by is the address for a client that has come with TLS, or without.
+func (a reach) by(secure bool) string {
+	if secure && a.secure != "" {
+		return a.secure
+	}
+	return a.plain
 }
 
 // nobody is the place among owners that has no shard.
@@ -55,17 +71,17 @@ func (n *node) reroute(v *cluster.View, self cluster.NodeID) {
 
 // viewRouting is the cluster's slot map, with the shards that are open here.
 func viewRouting(v *cluster.View, local []*shard, self cluster.NodeID) *routing {
-	r := &routing{owners: make([]owner, 1, len(v.Document.Shards)+1), clients: make(map[raft.ServerID]string, len(v.Document.Nodes))}
+	r := &routing{owners: make([]owner, 1, len(v.Document.Shards)+1), clients: make(map[raft.ServerID]reach, len(v.Document.Nodes))}
 	for i := range v.Document.Nodes {
 		n := &v.Document.Nodes[i]
-		r.clients[raft.ServerID(n.ID)] = n.Client
+		r.clients[raft.ServerID(n.ID)] = reachOf(n)
 	}
 	r.self = r.clients[raft.ServerID(self)]
 	for i := range v.Document.Shards {
 		s := &v.Document.Shards[i]
 		o := owner{shard: s.ID}
 		if n := v.Leader(s); n != nil {
-			o.leader = n.Client
+			o.leader = reachOf(n)
 		}
 		for _, sh := range local {
 			if sh.id == s.ID {
@@ -105,16 +121,16 @@ func (r *routing) without(sh *shard) *routing {
 	return &next
 }
 
-// leaderOf is where clients reach the leader of a shard that this node does not lead; "": it is not known.
-func (r *routing) leaderOf(o *owner) string {
+// leaderOf is where clients reach the leader of a shard that this node does not lead; zero: it is not known.
+func (r *routing) leaderOf(o *owner) reach {
 	address := o.leader
 	if o.local != nil {
-		if _, id := o.local.group.Leader(); id != "" && r.clients[id] != "" {
+		if _, id := o.local.group.Leader(); id != "" && r.clients[id] != (reach{}) {
 			address = r.clients[id]
 		}
 	}
 	if address == r.self {
-		return ""
+		return reach{}
 	}
 	return address
 }

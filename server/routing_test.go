@@ -34,7 +34,7 @@ const stripe = 500
 
 // split has shards share the slots in stripes.
 func (ts *testServer) split(list ...*shard) {
-	r := &routing{owners: make([]owner, 1), self: "here:1", view: ts.node.member.view(), list: ts.node.shards.Load()}
+	r := &routing{owners: make([]owner, 1), self: reach{plain: "here:1"}, view: ts.node.member.view(), list: ts.node.shards.Load()}
 	for _, sh := range list {
 		r.owners = append(r.owners, owner{shard: sh.id, local: sh})
 	}
@@ -49,7 +49,7 @@ func (ts *testServer) lend(sh *shard, to string) {
 	r := ts.node.routing.Load().without(sh)
 	for i := range r.owners {
 		if r.owners[i].shard == sh.id {
-			r.owners[i].leader = to
+			r.owners[i].leader = reach{plain: to}
 		}
 	}
 	ts.node.setRouting(r)

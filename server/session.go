@@ -679,7 +679,7 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 		case unproven:
 			return s.park(ls)
 		case notHere:
-			return s.redirect(e, s.loop.elsewhere(slot))
+			return s.redirect(e, s.servedElsewhere(slot))
 		}
 	}
 	if long {

@@ -101,6 +101,37 @@ func (m *member) Transfer(ctx context.Context, id uint32, to string) error {
 			return err
 		}
 	}
+	err := m.handOver(ctx, v, sh, id, to)
+	if err != nil && to != "" && m.comesToLead(ctx, id, cluster.NodeID(to)) {
+		return nil
+	}
+	return err
+}
+
+// hearPatience is how long a node may take to come to lead of which that was asked by another.
+const hearPatience = 2 * time.Second
+
+// comesToLead waits for a node to lead a shard: the shard's leader, which follows the document too, may have been faster to
+// hand over than it could be asked.
+func (m *member) comesToLead(ctx context.Context, id uint32, node cluster.NodeID) bool {
+	ctx, cancel := context.WithTimeout(ctx, hearPatience)
+	defer cancel()
+	for {
+		if v := m.view(); v != nil {
+			if leader, _ := m.leaderOf(v, id); leader == node {
+				return true
+			}
+		}
+		select {
+		case <-time.After(surePause):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// handOver asks a shard's leader to hand over; sh is the replica here, or nil.
+func (m *member) handOver(ctx context.Context, v *cluster.View, sh *shard, id uint32, to string) error {
 	if sh != nil && sh.group.CanRead() {
 		if to == "" {
 			return sh.group.TransferToFurthest()

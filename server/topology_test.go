@@ -471,3 +471,19 @@ WAIT 0 1
 REPLICAOF x y
 INFO cluster
 `
+
+// TestSentinelsOfANodeThatTheMapLacks: a node that has not learned that it is a member, or hears that it is none any more,
+// still answers with as many elements as it says.
+func TestSentinelsOfANodeThatTheMapLacks(t *testing.T) {
+	t.Parallel()
+	f := newFakeTopology(3, 1)
+	f.change(func(m *clusterMap) { m.Nodes = m.Nodes[:2] })
+	c := startFake(t, f).dial()
+	if got := c.do("SENTINEL", "SENTINELS", "mymaster"); !strings.HasPrefix(got, "*2\r\n") {
+		t.Errorf("of two others: %.20q", got)
+	}
+	if got := c.do("SENTINEL", "MASTER", "mymaster"); !strings.Contains(got, "num-other-sentinels\r\n$1\r\n2\r\n") {
+		t.Errorf("of two others: %q", got)
+	}
+	c.must("PING", "+PONG\r\n")
+}

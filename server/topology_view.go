@@ -23,8 +23,9 @@ func mapOf(v *cluster.View, self cluster.NodeID, seen liveness) *clusterMap {
 	for i := range d.Nodes {
 		n := &d.Nodes[i]
 		host, port := splitAddress(n.Client)
+		_, securePort := splitAddress(n.Secure)
 		_, peerPort := splitAddress(n.Peer)
-		m.Nodes = append(m.Nodes, clusterNode{ID: string(n.ID), Host: host, Port: port, PeerPort: peerPort,
+		m.Nodes = append(m.Nodes, clusterNode{ID: string(n.ID), Host: host, Port: port, TLSPort: securePort, PeerPort: peerPort,
 			Down: n.ID != self && (n.State == cluster.NodeGone || seen.down(n.ID))})
 	}
 	for i := range d.Shards {

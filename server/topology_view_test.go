@@ -19,7 +19,7 @@ func TestMapOfTheDocument(t *testing.T) {
 	id := func(n int) cluster.NodeID { return cluster.NodeID(fakeID(n)) }
 	d := &cluster.Document{
 		ClusterID: strings.Repeat("c", 40), Epoch: 9,
-		Nodes: []cluster.Node{{ID: id(1), Client: "10.0.0.1:7001", Peer: "10.0.0.1:17001"}, {ID: id(2), Client: "[::1]:7002", Peer: "[::1]:17002"},
+		Nodes: []cluster.Node{{ID: id(1), Client: "10.0.0.1:7001", Secure: "10.0.0.1:7101", Peer: "10.0.0.1:17001"}, {ID: id(2), Client: "[::1]:7002", Peer: "[::1]:17002"},
 			{ID: id(3), Client: "c.example:7003", Peer: "c.example:17003", State: cluster.NodeGone}},
 		Shards: []cluster.Shard{
 			{ID: 1, Slots: []cluster.Range{{From: 0, To: 99}}, Replicas: []cluster.NodeID{id(1), id(2)}, Leader: id(2), Term: 4},
@@ -39,7 +39,7 @@ func TestMapOfTheDocument(t *testing.T) {
 		down: func(node cluster.NodeID) bool { return node == id(2) },
 	})
 	want := &clusterMap{ID: d.ClusterID, Epoch: 9, Self: fakeID(1),
-		Nodes: []clusterNode{{ID: fakeID(1), Host: "10.0.0.1", Port: 7001, PeerPort: 17001}, {ID: fakeID(2), Host: "::1", Port: 7002, PeerPort: 17002, Down: true},
+		Nodes: []clusterNode{{ID: fakeID(1), Host: "10.0.0.1", Port: 7001, TLSPort: 7101, PeerPort: 17001}, {ID: fakeID(2), Host: "::1", Port: 7002, PeerPort: 17002, Down: true},
 			{ID: fakeID(3), Host: "c.example", Port: 7003, PeerPort: 17003, Down: true}},
 		Shards: []clusterShard{
 			{ID: 1, Slots: []slotRange{{0, 99}}, Leader: fakeID(1), Led: true, Term: 5, Replicas: []string{fakeID(1), fakeID(2)}},

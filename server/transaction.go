@@ -281,7 +281,7 @@ func (s *session) execAtOnce(ls *loopShard, e *entry) bool {
 	m := s.multi
 	reads := m.flags&(command.Write|command.LongRead) == 0
 	if reads && s.unfinished() == 0 && !ls.shard.leads() {
-		return s.redirect(e, s.loop.elsewhere(m.slot))
+		return s.redirect(e, s.servedElsewhere(m.slot))
 	}
 	b := ls.batch()
 	if b == nil {

@@ -151,7 +151,9 @@ type nodeView struct {
 	fills int // how many more cold nodes are brought into the front
 }
 
+// cachedNode has its slot: of collections in two slots, one imported, the numbers may be the same.
 type cachedNode struct {
+	slot uint16
 	hash uint64
 	node []byte
 }
@@ -171,7 +173,7 @@ func (ks *Keyspace) newNodeViewLocked(sp *front.Space) (*nodeView, error) {
 // node is a copy of a node; it stays as it is.
 func (v *nodeView) node(slot uint16, hash uint64, key []byte) ([]byte, error) {
 	for i := range v.cache {
-		if c := &v.cache[i]; c.node != nil && c.hash == hash {
+		if c := &v.cache[i]; c.node != nil && c.slot == slot && c.hash == hash {
 			return c.node, nil
 		}
 	}
@@ -192,7 +194,7 @@ func (v *nodeView) node(slot uint16, hash uint64, key []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	v.cache[v.next] = cachedNode{hash, node}
+	v.cache[v.next] = cachedNode{slot, hash, node}
 	v.next = (v.next + 1) % len(v.cache)
 	return node, nil
 }

@@ -267,3 +267,41 @@ func TestWholeKeepsCleanEntries(t *testing.T) {
 		t.Errorf("%d bytes are live under a budget of %d", got, live/2)
 	}
 }
+
+// TestWholeKeepsCleanEntriesWhileACheckpointIsWritten: what was changed meanwhile takes up memory until it has ended, and
+// what was not is not dropped for that.
+func TestWholeKeepsCleanEntriesWhileACheckpointIsWritten(t *testing.T) {
+	h := open(t, vfs.NewMem())
+	defer h.close()
+	const n = 1000
+	value := strings.Repeat("v", 100)
+	for i := range n {
+		h.set(fmt.Sprint("clean", i), value, 0)
+	}
+	h.checkpoint()
+	for i := range n {
+		h.set(fmt.Sprint("dirty", i), value, 0)
+	}
+	h.SetWhole(true)
+	h.SetBudget(h.Used())
+	c, err := h.BeginCheckpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		h.set(fmt.Sprint("dirty", i), value, 0)
+	}
+	if s := h.Stats(); withSlack(s.Live) <= patient(s.Budget) {
+		t.Fatalf("%d bytes are live: the test does not put the front far over its budget", s.Live)
+	}
+	for range 1000 {
+		h.Upkeep()
+	}
+	if s := h.Stats(); s.Entries != 2*n || !h.AllWarm() {
+		t.Errorf("%d entries are left", s.Entries)
+	}
+	h.index++
+	if err := c.Commit(h.index, 1, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -48,17 +48,19 @@ func (ks *Keyspace) overBudget() (over int64, rank func(use uint32) uint32) {
 	if !ks.memory.whole.Load() {
 		return live - budget, ks.usage.rank()
 	}
-	if live <= patient(budget) {
-		return live - budget, nil // tombstones
+	// What comes back by itself is no reason to drop data: the entries that may go are those that have not changed for long,
+	// which may be the most used, and then they would be evicted for being cold. If there is too much of it, writers wait.
+	if used := withSlack(ks.front.Live() - ks.front.Returning()); used > patient(budget) {
+		return used - patient(budget), ks.usage.rank()
 	}
-	return live - patient(budget), ks.usage.rank()
+	return live - budget, nil // tombstones
 }
 
 // withSlack is the memory that entries of so many bytes take up: compaction leaves a twelfth unused, see front.Wasteful.
 func withSlack(live int64) int64 { return live + live/12 }
 
-// patient is how far the front may grow before clean entries are dropped where all data is to be in memory: meanwhile
-// data is evicted, or writes are refused.
+// patient is how far the data in the front may grow before clean entries are dropped where all of it is to be in memory:
+// meanwhile data is evicted, or writes are refused.
 func patient(budget int64) int64 { return budget + budget/8 }
 
 // Pressure says how the front stands against its budget. It needs no lock.

@@ -157,7 +157,7 @@ func TestEveryFault(t *testing.T) {
 			at += time.Second
 		}
 		steps = append(steps, Step{At: at, Length: time.Second, Fault: f.Name, Nodes: []int{i % 3, (i + 1) % 3, (i + 2) % 3}, Number: uint64(i)})
-		at += 700 * time.Millisecond
+		at += 500 * time.Millisecond
 		if f.Alone {
 			at += time.Second
 		}

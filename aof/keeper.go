@@ -117,7 +117,8 @@ func (l *Log) prepare(seq uint32, sp spare, size int64) (s *segment, named bool,
 }
 
 // fill extends the segment's file with zeros, in steps that are synced, so that the syncs of
-// appends never wait for much of it.
+// appends never wait for much of it. It rests between steps while it is well ahead of them: the disk and the
+// processors are theirs, and there is time until the segment is needed.
 func (l *Log) fill(s *segment, have, want int64) error {
 	enough := min(firstFill, want)
 	for have < want && (have < enough || !l.hurry.Load()) {
@@ -128,10 +129,23 @@ func (l *Log) fill(s *segment, have, want int64) error {
 		if err := s.file.SyncData(); err != nil {
 			return err
 		}
-		have += step
+		if have += step; have < want && l.opts.Rest != nil {
+			l.mu.Lock()
+			rest := l.wellAheadLocked(have)
+			l.mu.Unlock()
+			if rest {
+				l.opts.Rest()
+			}
+		}
 	}
 	s.size = have
 	return nil
+}
+
+// wellAheadLocked says whether so many bytes of the next segment are twice what the current one holds, and nothing else waits
+// for the keeper.
+func (l *Log) wellAheadLocked(filled int64) bool {
+	return len(l.mu.segments) > 0 && !l.mu.retire && filled >= 2*l.currentLocked().end
 }
 
 // retireLocked drops the segments from the front that hold no live entry. It first makes the log's

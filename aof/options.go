@@ -67,6 +67,8 @@ type Options struct {
 	Now func() time.Time
 	// Synced, if set, is told how long each sync took. The log's lock is held: it must be quick.
 	Synced func(took time.Duration)
+	// Rest, if set, is called between steps of filling a segment that is not needed for long.
+	Rest func()
 	// Ticks drives EverySec and the vouchers of an idle log; default: once a second.
 	Ticks <-chan time.Time
 }

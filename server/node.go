@@ -132,7 +132,7 @@ func (n *node) openFiles() (err error) {
 		return fmt.Errorf("the data folder %s is in use by another server, or cannot be written: %w", v.Dir, err)
 	}
 	n.aof, err = aof.Open(aof.Options{FS: jammedFS{vfs.Default, &n.jam}, Dir: filepath.Join(v.Dir, "log"), Policy: logPolicy(v.AppendFsync), SegmentSize: v.LogSegmentSize, Logger: n.log, Fatal: n.fatal,
-		Synced: func(took time.Duration) { n.delayed(eventSync, took) }})
+		Synced: func(took time.Duration) { n.delayed(eventSync, took) }, Rest: func() { time.Sleep(fillRest) }})
 	if err != nil {
 		return err
 	}

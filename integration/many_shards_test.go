@@ -11,7 +11,6 @@ import (
 // TestManyShards: three nodes with 64 shards each, whose leaders are spread over them. Whichever node is lost, all shards are
 // served by the others, and nothing that was acknowledged is gone.
 func TestManyShards(t *testing.T) {
-	t.Parallel()
 	const shards, keys = 64, 200
 	nodes := startMembers(t, 3, "--cluster-enabled", "yes", "--shards", strconv.Itoa(shards))
 	r := status(t, nodes[0])

@@ -17,8 +17,8 @@ import (
 const (
 	workSpell = 200 * time.Microsecond
 	restSpell = 50 * time.Microsecond
-	longSpell = 300 * time.Microsecond // of rest while slots move
-	fillRest  = 30 * time.Millisecond  // between steps of filling the log's next segment
+	longSpell = time.Millisecond      // of rest while slots move
+	fillRest  = 30 * time.Millisecond // between steps of filling the log's next segment
 )
 
 // pace is called every few dozen microseconds by what builds tables, checkpoints and compactions. Now and then it sleeps:

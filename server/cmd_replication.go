@@ -377,8 +377,8 @@ func waitAOF(s *session, args [][]byte, w *resp.Writer) {
 // await answers x at once if it can, and else has the session wait. Inside EXEC nothing waits.
 func (s *session) await(w *resp.Writer, x *waiting) {
 	x.session, x.entry = s, s.client.lastCommand
-	x.index = s.server.topology.Progress(x.shard).Applied // all of the connection's writes are applied
 	p := s.server.topology.Progress(x.shard)
+	x.index = p.Applied // all of the connection's writes are applied
 	local, replicas, enough := x.count(&p)
 	if enough || s.playing != nil {
 		x.answer(w, local, replicas)

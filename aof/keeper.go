@@ -28,12 +28,16 @@ type spare struct {
 	size int64
 }
 
-// keep is the keeper: it prepares the next segment and retires old ones until the log is closed or fails.
+// keep is the keeper: it retires old segments and prepares the next one until the log is closed or fails. Retiring comes
+// first unless somebody waits for room: it is quick, and a file that is used again need not be filled.
 func (l *Log) keep() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !l.mu.closing && l.mu.failed == nil {
 		switch {
+		case l.mu.retire && !(l.hurry.Load() && l.shouldPrepareLocked()):
+			l.mu.keeping = true
+			l.retireLocked()
 		case l.shouldPrepareLocked():
 			l.mu.keeping = true
 			seq := l.currentLocked().seq + 1
@@ -42,9 +46,6 @@ func (l *Log) keep() {
 				l.opts.Logger.Warn("the log cannot prepare its next segment; when the current one is full, writes will be refused. "+
 					"Free space on the disk; this is tried again every second", "folder", l.opts.Dir, "error", l.mu.prepareErr)
 			}
-		case l.mu.retire:
-			l.mu.keeping = true
-			l.retireLocked()
 		default:
 			l.work.Wait()
 			continue
@@ -129,23 +130,30 @@ func (l *Log) fill(s *segment, have, want int64) error {
 		if err := s.file.SyncData(); err != nil {
 			return err
 		}
-		if have += step; have < want && l.opts.Rest != nil {
-			l.mu.Lock()
-			rest := l.wellAheadLocked(have)
-			l.mu.Unlock()
-			if rest {
-				l.opts.Rest()
-			}
+		if have += step; have < want {
+			l.betweenSteps(have)
 		}
 	}
 	s.size = have
 	return nil
 }
 
-// wellAheadLocked says whether so many bytes of the next segment are twice what the current one holds, and nothing else waits
-// for the keeper.
+// betweenSteps of filling, so many bytes of which are done, the keeper does what else waits for it, and rests.
+func (l *Log) betweenSteps(filled int64) {
+	l.mu.Lock()
+	if l.mu.retire && !l.mu.closing && l.mu.failed == nil {
+		l.retireLocked()
+	}
+	rest := l.wellAheadLocked(filled)
+	l.mu.Unlock()
+	if rest && l.opts.Rest != nil {
+		l.opts.Rest()
+	}
+}
+
+// wellAheadLocked says whether so many bytes of the next segment are twice what the current one holds.
 func (l *Log) wellAheadLocked(filled int64) bool {
-	return len(l.mu.segments) > 0 && !l.mu.retire && filled >= 2*l.currentLocked().end
+	return len(l.mu.segments) > 0 && filled >= 2*l.currentLocked().end
 }
 
 // retireLocked drops the segments from the front that hold no live entry. It first makes the log's

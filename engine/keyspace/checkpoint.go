@@ -26,8 +26,8 @@ type Checkpoint struct {
 }
 
 const (
-	walkStep   = 256  // entries copied per step under the shared lock
-	settleStep = 1024 // entries settled per step under the exclusive lock
+	walkStep   = 256 // entries copied per step under the shared lock
+	settleStep = 256 // entries settled per step under the exclusive lock
 )
 
 // ErrCheckpointing reports that a checkpoint is under way already.
@@ -113,14 +113,19 @@ func (c *Checkpoint) write(m store.Meta) (err error) {
 		if err := batch.write(out); err != nil {
 			return err
 		}
-		if c.Pace != nil {
-			c.Pace()
-		}
+		c.rest()
 	}
 	return out.Commit(m)
 }
 
-// end settles the front's entries and lets the next checkpoint begin.
+func (c *Checkpoint) rest() {
+	if c.Pace != nil {
+		c.Pace()
+	}
+}
+
+// end settles the front's entries and lets the next checkpoint begin. It rests between its steps as the walk does: who takes
+// the lock again and again leaves little of it to Apply. Who interrupts it waits for the end.
 func (c *Checkpoint) end(durable bool) {
 	c.over = true
 	ks := c.ks
@@ -133,6 +138,9 @@ func (c *Checkpoint) end(durable bool) {
 		}
 		more = c.walk.Settle(durable, settleStep)
 		ks.mu.Unlock()
+		if more && !c.interrupted.Load() {
+			c.rest()
+		}
 	}
 	if durable {
 		ks.bury(c.gone)

@@ -268,6 +268,44 @@ func TestReloadIsRefusedBesideACheckpoint(t *testing.T) {
 	}
 }
 
+// Once it is durable a checkpoint lets others run between the steps in which its entries become clean; they may change
+// what has not been settled yet.
+func TestCheckpointRestsWhileItSettles(t *testing.T) {
+	const n = 8 * settleStep
+	h := open(t, vfs.NewMem())
+	defer h.close()
+	for i := range n {
+		h.set(strconv.Itoa(i), "old", 0)
+	}
+	c, err := h.BeginCheckpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rests := 0
+	c.Pace = func() {
+		if m, _ := h.store.Meta(); m.Index != 1 {
+			return
+		}
+		h.set(strconv.Itoa(rests*settleStep/2), "new", 0)
+		rests++
+	}
+	if err := c.Commit(1, 1, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if rests < n/settleStep/2 {
+		t.Errorf("%d rests", rests)
+	}
+	if got := h.Stats().DirtyKeys; got != int64(rests) {
+		t.Errorf("%d keys are dirty, %d were set", got, rests)
+	}
+	h.checkpoint()
+	h.reopen()
+	for i := range rests {
+		h.want(strconv.Itoa(i*settleStep/2), "new")
+	}
+	h.want(strconv.Itoa(n-1), "old")
+}
+
 // dueKeys goes on with Due until it has been everywhere.
 func (h *house) dueKeys() map[string]bool {
 	h.t.Helper()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,7 +15,8 @@ import (
 // record, takes every table that it has not heard of by then for a leftover, and removes it.
 //
 // Who writes a table lets other goroutines run between blocks: compactions and checkpoints are long stretches of
-// computing, and on few cores a client would wait for the scheduler's time slice (10 ms) to end.
+// computing, and on few cores a client would wait for the scheduler's time slice (10 ms) to end. So does a compaction that
+// reads: what is deleted it may read by the million without a write.
 //
 // The name of a new MANIFEST is durable before the marker that points to it is made. Pebble makes both durable with one sync
 // of the folder, and a machine that stops before it might keep the later name and lose the earlier: there would be no store to
@@ -27,7 +29,7 @@ import (
 // version edit on top of it (one that removes a table for the second time, say) would make a MANIFEST that can not be read.
 type files struct {
 	vfs.FS
-	yield func()               // called before each write of a table
+	yield func()               // called before each write of a table, and each read of a compaction
 	fatal func(message string) // does not return
 	over  func() error         // why nothing may be written any more, or nil
 	mu    struct {
@@ -90,6 +92,15 @@ func (f *files) Create(name string, category vfs.DiskWriteCategory) (vfs.File, e
 	return writtenFile{file, f}, nil
 }
 
+// Open opens a file. Sequential reads are those of compactions, see Store.pebbleOptions.
+func (f *files) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.Open(name, opts...)
+	if err != nil || !slices.Contains(opts, vfs.SequentialReadsOption) {
+		return file, err
+	}
+	return compactedFile{file, f.yield}, nil
+}
+
 func (f *files) syncFolder(name string) error {
 	dir, err := f.OpenDir(name)
 	if err != nil {
@@ -121,6 +132,16 @@ func (f writtenFile) Write(p []byte) (int, error) {
 	}
 	f.files.yield()
 	return f.File.Write(p)
+}
+
+type compactedFile struct {
+	vfs.File
+	yield func()
+}
+
+func (f compactedFile) ReadAt(p []byte, offset int64) (int, error) {
+	f.yield()
+	return f.File.ReadAt(p, offset)
 }
 
 type folder struct {

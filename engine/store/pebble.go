@@ -5,6 +5,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
 )
 
@@ -38,6 +39,10 @@ func (s *Store) pebbleOptions(cache *Cache) *pebble.Options {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 	}
 	o.Experimental.CompactionScheduler = &s.compactions
+	o.Local.ReadaheadConfig = objstorageprovider.NewReadaheadConfig()
+	// A reader who turns out to go on and on reads ahead by calls of its own. So a file that is opened for sequential reads is
+	// opened by a compaction, and may wait: see files.Open.
+	o.Local.ReadaheadConfig.Set(objstorageprovider.FadviseSequential, objstorageprovider.SysReadahead)
 	o.Experimental.FileCacheShards = 2
 	o.Experimental.ReadSamplingMultiplier = -1 // reads must not cause compactions: Get opens many iterators
 	o.Experimental.SpanPolicyFunc = valuesInPlace

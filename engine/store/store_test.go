@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -419,5 +420,36 @@ func TestBusy(t *testing.T) {
 		t.Errorf("not busy: %+v", s.Metrics())
 	}
 	s.compactions.allow()
+	closeStore(t, s)
+}
+
+// A compaction lets others run where it reads, too: of what was deleted it writes nothing.
+func TestCompactionThatWritesNothingYields(t *testing.T) {
+	const n = 4000
+	var yields atomic.Int64
+	s, err := Open(Options{FS: vfs.NewMem(), Dir: "shard", Logger: quiet(), HoldCompactions: true, Yield: func() { yields.Add(1) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkpoint(t, s, 1, func(c *Checkpoint) { setMany(t, c, 0, 7, n, "v") })
+	checkpoint(t, s, 2, func(c *Checkpoint) {
+		for i := range n {
+			if err := c.Delete(Position{0, 7, uint64(i) << 20}, []byte(fmt.Sprint("k", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	blocks := s.DiskUsage() / blockSize
+	yields.Store(0)
+	s.AllowCompactions()
+	if err := s.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false); err != nil {
+		t.Fatal(err)
+	}
+	if got := yields.Load(); got < blocks/2 {
+		t.Errorf("it yielded %d times in %d blocks", got, blocks)
+	}
+	if got := contents(t, s); len(got) > 0 {
+		t.Errorf("%d records are left", len(got))
+	}
 	closeStore(t, s)
 }

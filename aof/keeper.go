@@ -17,6 +17,8 @@ const (
 	firstFill = 1 << 20
 	// fillStep is how much is written and synced at once, in bytes.
 	fillStep = 1 << 20
+	// mostRests is how many rests there are between two steps at most.
+	mostRests = 4
 )
 
 var zeros [fillStep]byte
@@ -138,22 +140,27 @@ func (l *Log) fill(s *segment, have, want int64) error {
 	return nil
 }
 
-// betweenSteps of filling, so many bytes of which are done, the keeper does what else waits for it, and rests.
+// betweenSteps of filling, so many bytes of which are done, the keeper does what else waits for it, and rests: so it is ahead
+// of the appends without taking much more of the disk than they do. Replicas, which may share one, all do it at the same time.
 func (l *Log) betweenSteps(filled int64) {
 	l.mu.Lock()
 	if l.mu.retire && !l.mu.closing && l.mu.failed == nil {
 		l.retireLocked()
 	}
-	rest := l.wellAheadLocked(filled)
+	rests := l.restsLocked(filled)
 	l.mu.Unlock()
-	if rest && l.opts.Rest != nil {
+	for ; rests > 0 && l.opts.Rest != nil && !l.hurry.Load(); rests-- {
 		l.opts.Rest()
 	}
 }
 
-// wellAheadLocked says whether so many bytes of the next segment are twice what the current one holds.
-func (l *Log) wellAheadLocked(filled int64) bool {
-	return len(l.mu.segments) > 0 && filled >= 2*l.currentLocked().end
+// restsLocked is how often to rest: the more, the further so many bytes of the next segment are ahead of what the current
+// one holds; not at all if they are not twice as many.
+func (l *Log) restsLocked(filled int64) int64 {
+	if len(l.mu.segments) == 0 {
+		return 0
+	}
+	return min(filled/(2*l.currentLocked().end), mostRests)
 }
 
 // retireLocked drops the segments from the front that hold no live entry. It first makes the log's

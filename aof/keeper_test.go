@@ -21,20 +21,19 @@ func TestFillingRests(t *testing.T) {
 	}
 	size := l.mu.next.size
 	l.mu.Unlock()
-	if rests != steps-1 || size != steps*fillStep {
+	if rests != mostRests*(steps-1) || size != steps*fillStep {
 		t.Errorf("%d rests, %d bytes are filled", rests, size)
 	}
 	l.mu.Lock()
 	for _, c := range []struct {
-		end  int64
-		want bool
-	}{{1000, true}, {fillStep, true}, {fillStep + 1, false}} {
+		end, want int64
+	}{{1000, mostRests}, {fillStep / 3, 3}, {fillStep, 1}, {fillStep + 1, 0}} {
 		end := l.currentLocked().end
 		l.currentLocked().end = c.end
-		got := l.wellAheadLocked(2 * fillStep)
+		got := l.restsLocked(2 * fillStep)
 		l.currentLocked().end = end
 		if got != c.want {
-			t.Errorf("%+v: %v", c, got)
+			t.Errorf("%+v: %d rests", c, got)
 		}
 	}
 	l.mu.Unlock()
@@ -54,15 +53,17 @@ func TestFillingRestsWhileSegmentsRetire(t *testing.T) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		rests++
-		if l.mu.retire {
-			waiting++
+		if rests%mostRests == 1 {
+			if l.mu.retire {
+				waiting++
+			}
+			l.mu.retire = true
 		}
-		l.mu.retire = true
 	}
 	l = mustOpen(t, o)
 	close(opened)
 	l.settle()
-	if rests != steps-1 || waiting > 0 {
+	if rests != mostRests*(steps-1) || waiting > 0 {
 		t.Errorf("%d rests, at %d of which segments still wait to be retired", rests, waiting)
 	}
 	must(t, l.Close())

@@ -23,7 +23,8 @@ const (
 
 // pace is called every few dozen microseconds by what builds tables, checkpoints and compactions. Now and then it sleeps:
 // a goroutine that only yields goes on being runnable, and then Go's scheduler looks for ready sockets no sooner than
-// after 10 ms. While slots move, which every node applies much for, it sleeps longer.
+// after 10 ms. While slots move, which every node applies much for, it sleeps longer, and longer still while others do: what
+// all of them use together does not grow with how many they are.
 func (n *node) pace() {
 	if n.hurry.Load() {
 		runtime.Gosched()
@@ -32,11 +33,13 @@ func (n *node) pace() {
 	if time.Since(time.Unix(0, n.rested.Load())) < workSpell {
 		return
 	}
+	resting := n.resting.Add(1)
 	rest := restSpell
 	if n.moving.Load() {
-		rest = longSpell
+		rest = longSpell * time.Duration(resting)
 	}
 	time.Sleep(rest)
+	n.resting.Add(-1)
 	n.rested.Store(time.Now().UnixNano())
 }
 

@@ -284,7 +284,7 @@ func (w *Walk) Settle(durable bool, most int) (more bool) {
 	return true
 }
 
-// settleSlot settles one slot and returns how many entries it looked at.
+// settleSlot settles one slot and returns what that took, in entries that stay.
 func (w *Walk) settleSlot(durable bool) (n int) {
 	f, sp := w.f, w.spaces[w.at]
 	s := sp.slot(w.slot)
@@ -339,8 +339,11 @@ func (w *Walk) settleSegment(sp *Space, s *slot, si int32, durable bool) (n int)
 		l := f.Find(sp, f.segments[si].slot, f.hash(sp, key), key)
 		f.dropEntry(&l)
 	}
-	return n
+	return n + goneCost*len(gone)
 }
+
+// goneCost is how many entries that stay could be settled beside one that goes.
+const goneCost = 4
 
 // Range emits the entries of a name space between from and the bound that it returns, tombstones included, about most
 // of them, in order. The records are valid until the lock is given up.

@@ -33,14 +33,17 @@ func (n *node) pace() {
 	if time.Since(time.Unix(0, n.rested.Load())) < workSpell {
 		return
 	}
-	resting := n.resting.Add(1)
-	rest := restSpell
-	if n.moving.Load() {
-		rest = longSpell * time.Duration(resting)
-	}
-	time.Sleep(rest)
+	time.Sleep(restOf(n.resting.Add(1), n.moving.Load()))
 	n.resting.Add(-1)
 	n.rested.Store(time.Now().UnixNano())
+}
+
+// restOf is how long one of so many sleeps that sleep at the same time.
+func restOf(resting int32, moving bool) time.Duration {
+	if moving {
+		return longSpell * time.Duration(resting)
+	}
+	return restSpell
 }
 
 const memoryLook = 10 * time.Millisecond

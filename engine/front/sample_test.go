@@ -2,6 +2,7 @@ package front
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -129,5 +130,35 @@ func TestReturning(t *testing.T) {
 	}
 	if got := f.Returning(); got != tombstone {
 		t.Errorf("%d bytes return behind the checkpoint, want %d", got, tombstone)
+	}
+}
+
+// A step in which entries go settles fewer of them than of those that stay: it takes as long.
+func TestSettlingTombstonesTakesMoreSteps(t *testing.T) {
+	const n = 1000
+	f := newFront(t, strongHash, func(key []byte) uint16 { return binary.BigEndian.Uint16(key[2:]) })
+	sp := f.AddSpace(0, nil, 0)
+	settle := func() (steps int) {
+		w := f.BeginCheckpoint()
+		for more := true; more; {
+			_, _, more = w.Step(1000, func(Record) {})
+		}
+		for w.Settle(true, 100) {
+			steps++
+		}
+		return steps
+	}
+	for i := range n {
+		put(t, f, sp, number(i), []byte("v"))
+	}
+	stay := settle()
+	for i := range n {
+		remove(t, f, sp, number(i))
+	}
+	if tombstones := f.Stats().Tombstones; tombstones == 0 {
+		t.Fatal("there are no tombstones")
+	}
+	if gone := settle(); gone < stay*2 || f.Stats().Entries != 0 {
+		t.Errorf("%d steps settle %d tombstones, %d as many entries; %d entries are left", gone, n, stay, f.Stats().Entries)
 	}
 }

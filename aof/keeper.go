@@ -15,8 +15,8 @@ const (
 	// firstFill is how much of a new segment is filled with zeros at least, in bytes; the first segment after Open
 	// has no more.
 	firstFill = 1 << 20
-	// fillStep is how much is written and synced at once, in bytes.
-	fillStep = 1 << 20
+	// fillStep is how much is written and synced at once, in bytes: what an append's sync may have to wait for.
+	fillStep = 256 << 10
 	// mostRests is how many rests there are between two steps at most.
 	mostRests = 4
 )

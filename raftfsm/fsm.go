@@ -28,6 +28,7 @@ type fsm struct {
 	broken  bool   // an Apply failed: nothing more is applied
 
 	checkpoints *checkpointGate
+	pace        *applyPacer // nil: entries are applied as fast as can be
 
 	responses []any // all nil; one slice for all batches
 
@@ -71,7 +72,11 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	for _, l := range logs {
 		switch l.Type {
 		case raft.LogCommand:
-			f.apply(l)
+			if f.pace.paced() {
+				f.pace.apply(func() { f.apply(l) })
+			} else {
+				f.apply(l)
+			}
 		case raft.LogConfiguration:
 			f.configure(l)
 		}

@@ -86,7 +86,7 @@ func Open(o Options) (*Group, error) {
 		err = takeOver(&g.opts)
 	}
 	if err == nil {
-		err = g.start(false)
+		err = g.start(false, nil)
 	}
 	if err != nil {
 		_ = g.sentry.close()

@@ -184,7 +184,11 @@ func (g *Group) install(ctx context.Context, o offer, staged StagedCheckpoint) j
 		return failed(fmt.Errorf("stop Raft: %w", err))
 	}
 	v := g.replace(ctx, old, o, staged)
-	if err := g.start(old.fsm.broken); err != nil {
+	var pace *applyPacer
+	if v.kind == judgedHave {
+		pace = g.paceApplying()
+	}
+	if err := g.start(old.fsm.broken, pace); err != nil {
 		err = fmt.Errorf("shard %d: go on after an install: %w", g.opts.Group, err)
 		g.opts.Fatal(err)
 		return failed(err)

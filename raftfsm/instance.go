@@ -22,8 +22,8 @@ type instance struct {
 }
 
 // start reconciles log and store and starts an instance on them. The one before has stopped; if it had failed to apply an
-// entry, this one applies nothing either.
-func (g *Group) start(broken bool) error {
+// entry, this one applies nothing either. Pace, if there is one, is that of what it applies.
+func (g *Group) start(broken bool, pace *applyPacer) error {
 	o := &g.opts
 	lost, err := reconcile(o)
 	if err != nil {
@@ -35,12 +35,14 @@ func (g *Group) start(broken bool) error {
 	}
 	store.ahead.limit = o.ReadAhead
 	store.cut = g.cutLog
+	store.pace = pace
 	i := &instance{checkpoints: &checkpointGate{}, ready: make(chan struct{})}
 	i.context, i.cancel = context.WithCancel(context.Background())
 	transport := &lentTransport{sentry: g.sentry, group: g, instance: i, store: store}
 	i.fsm = newFSM(o, g.inFlight, &g.gate, store.lastAtOpen)
 	i.fsm.landed = g.landed
 	i.fsm.broken = broken
+	i.fsm.pace = pace
 	i.fsm.checkpoints = i.checkpoints
 
 	if err := g.recall(lost); err != nil {

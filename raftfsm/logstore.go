@@ -19,6 +19,7 @@ type logStore struct {
 	sync       func() error
 	fatal      func(error)
 	logger     *slog.Logger
+	pace       *applyPacer                       // of what is applied; nil: none
 	truncated  bool                              // Raft's idea of the log's end is wrong until the next entries are stored
 	cut        func(below, durable uint64) error // below a checkpoint; nil: Log.CutBelow
 }
@@ -69,7 +70,7 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 }
 
 func (s *logStore) prefetch(l *raft.Log) {
-	if l.Type == raft.LogCommand {
+	if l.Type == raft.LogCommand && !s.pace.paced() {
 		s.engine.Prefetch(l.Data)
 	}
 }

@@ -78,7 +78,7 @@ func (g *Group) send(i *instance, id raft.ServerID, to raft.ServerAddress, q *ra
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	defer conn.Close()
-	w := &leadersWriter{to: conn, watch: watch, leads: func() bool {
+	w := &leadersWriter{to: conn, watch: watch, pace: g.paceSending(x.meta.Index), leads: func() bool {
 		return i.raft.State() == raft.Leader && i.raft.CurrentTerm() == q.Term
 	}}
 	o := offer{shard: g.opts.Group, term: q.Term, index: x.meta.Index, termAtIndex: x.meta.Term}
@@ -105,6 +105,7 @@ func (g *Group) deliver(conn io.Reader, w *leadersWriter, o offer, x *openCheckp
 	if v, err = readJudgement(conn); err != nil || v.kind != judgedTake {
 		return v, err
 	}
+	w.pace.begin()
 	if err := x.pinned.Write(w); err != nil {
 		return v, fmt.Errorf("send a snapshot: %w", err)
 	}
@@ -139,10 +140,11 @@ func (g *Group) settle(v judgement, q *raft.InstallSnapshotRequest, a *raft.Inst
 	return fmt.Errorf("the follower answered with %d", v.kind)
 }
 
-// leadersWriter fails when this node no longer leads.
+// leadersWriter fails when this node no longer leads, and rests after each write.
 type leadersWriter struct {
 	to    io.Writer
 	watch *stallWatch
+	pace  *sendPacer
 	leads func() bool
 }
 
@@ -151,7 +153,7 @@ func (w *leadersWriter) Write(b []byte) (int, error) {
 	if !w.leads() {
 		return 0, errDeposed
 	}
-	n, err := w.to.Write(b)
+	n, err := w.pace.frame(b, w.to.Write)
 	w.watch.progress()
 	return n, err
 }

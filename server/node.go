@@ -61,7 +61,7 @@ type node struct {
 	expireOff  atomic.Bool   // DEBUG SET-ACTIVE-EXPIRE 0
 	rested     atomic.Int64  // when background work rested last, Unix nanoseconds
 	resting    atomic.Int32  // how many rest now
-	moving     atomic.Bool   // slots are on their way between shards: it rests longer
+	moving     atomic.Bool   // slots or replicas are on their way between nodes: it rests longer
 	hurry      atomic.Bool   // it may not rest: memory is short, or compactions are behind
 	held       atomic.Bool   // some loop waits for room
 	diskFull   atomic.Bool   // maxdisk is reached

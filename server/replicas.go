@@ -158,7 +158,7 @@ func (m *member) follow(ctx context.Context) {
 				m.node.log.Error("a replica cannot be opened; it is tried again and again", "error", err)
 			}
 			m.node.reroute(v, cluster.NodeID(m.id.Node))
-			m.node.moving.Store(slices.ContainsFunc(v.Document.Migrations, func(m cluster.Migration) bool { return !m.Paused }))
+			m.node.moving.Store(m.someMove(v))
 			m.tellBorn(ctx, v)
 			m.closeGone(ctx, v)
 		}
@@ -169,6 +169,23 @@ func (m *member) follow(ctx context.Context) {
 		case <-look.C:
 		}
 	}
+}
+
+// someMove says whether slots are on their way between shards, or another node is to vote in a shard of this one's and does
+// not yet: it is sent everything.
+func (m *member) someMove(v *cluster.View) bool {
+	if slices.ContainsFunc(v.Document.Migrations, func(m cluster.Migration) bool { return !m.Paused }) {
+		return true
+	}
+	return slices.ContainsFunc(m.node.local(), func(sh *shard) bool {
+		wanted, _ := v.Document.Desired(sh.id)
+		servers, _ := sh.group.Configuration()
+		return slices.ContainsFunc(wanted, func(id cluster.NodeID) bool {
+			return id != cluster.NodeID(m.id.Node) && !slices.ContainsFunc(servers, func(s raft.Server) bool {
+				return s.ID == raft.ServerID(id) && s.Suffrage == raft.Voter
+			})
+		})
+	})
 }
 
 // tellBorn has the document say which shards this node has founded.

@@ -17,14 +17,14 @@ import (
 const (
 	workSpell = 200 * time.Microsecond
 	restSpell = 50 * time.Microsecond
-	longSpell = time.Millisecond      // of rest while slots move
-	fillRest  = 30 * time.Millisecond // between steps of filling the log's next segment
+	longSpell = time.Millisecond      // of rest while slots or replicas move
+	fillRest  = 25 * time.Millisecond // between steps of filling the log's next segment
 )
 
 // pace is called every few dozen microseconds by what builds tables, checkpoints and compactions. Now and then it sleeps:
 // a goroutine that only yields goes on being runnable, and then Go's scheduler looks for ready sockets no sooner than
-// after 10 ms. While slots move, which every node applies much for, it sleeps longer, and longer still while others do: what
-// all of them use together does not grow with how many they are.
+// after 10 ms. While slots move, which every node applies much for, or a replica is on its way, it sleeps longer, and longer
+// still while others do: what all of them use together does not grow with how many they are.
 func (n *node) pace() {
 	if n.hurry.Load() {
 		runtime.Gosched()

@@ -24,6 +24,7 @@ const (
 
 	frameHead = 1 + 4 + 4 + 4
 	maxRaw    = 1 << 20         // bytes in a frame
+	frameSize = 64 << 10        // bytes that are put into one: what a frame takes to make keeps a core from others
 	maxPacked = maxRaw + 64<<10 // what does not compress grows a little
 )
 
@@ -46,7 +47,7 @@ type frameWriter struct {
 
 func newFrameWriter(w io.Writer) (*frameWriter, error) {
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithWindowSize(maxRaw))
+		zstd.WithEncoderCRC(false), zstd.WithWindowSize(frameSize))
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +59,11 @@ func newFrameWriter(w io.Writer) (*frameWriter, error) {
 
 // write writes what a frame of some kind holds, in as many frames as it takes.
 func (f *frameWriter) write(kind byte, raw []byte) error {
-	for len(raw) > maxRaw {
-		if err := f.frame(kind|goesOn, raw[:maxRaw]); err != nil {
+	for len(raw) > frameSize {
+		if err := f.frame(kind|goesOn, raw[:frameSize]); err != nil {
 			return err
 		}
-		raw = raw[maxRaw:]
+		raw = raw[frameSize:]
 	}
 	return f.frame(kind, raw)
 }

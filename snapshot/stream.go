@@ -39,7 +39,7 @@ func (w *Writer) Add(key, value []byte) error {
 	if size > MaxRecord {
 		return fmt.Errorf("snapshot: a record of %d bytes", size)
 	}
-	if len(w.raw) > 0 && len(w.raw)+size+2*binary.MaxVarintLen64 > maxRaw {
+	if len(w.raw) > 0 && len(w.raw)+size+2*binary.MaxVarintLen64 > frameSize {
 		if err := w.flush(); err != nil {
 			return err
 		}
@@ -56,7 +56,7 @@ func (w *Writer) Add(key, value []byte) error {
 func (w *Writer) flush() error {
 	_, _ = w.digest.Write(w.raw) // it never fails
 	err := w.frames.write(kindRecords, w.raw)
-	if w.raw = w.raw[:0]; cap(w.raw) > 2*maxRaw {
+	if w.raw = w.raw[:0]; cap(w.raw) > 2*frameSize {
 		w.raw = nil
 	}
 	return err

@@ -125,8 +125,32 @@ func damage(t *testing.T, records []record, step int) {
 	}
 }
 
+// Frames may be as long as they were in streams of earlier releases.
+func TestLongFramesAreRead(t *testing.T) {
+	want := record{"a", random(maxRaw - 10)}
+	var b bytes.Buffer
+	w, err := NewWriter(&b, testHeader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Add([]byte(want.key), []byte(want.value)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = w.digest.Write(w.raw)
+	if err := w.frames.frame(kindRecords, w.raw); err != nil {
+		t.Fatal(err)
+	}
+	w.raw = w.raw[:0]
+	if _, err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := all(&b); err != nil || !slices.Equal(got, []record{want}) {
+		t.Fatalf("%d records, %v", len(got), err)
+	}
+}
+
 func TestFramesKeepTheirPlaces(t *testing.T) {
-	records := []record{{"a", random(maxRaw - 100)}, {"b", random(maxRaw - 100)}, {"c", random(maxRaw - 100)}}
+	records := []record{{"a", random(frameSize - 100)}, {"b", random(frameSize - 100)}, {"c", random(frameSize - 100)}}
 	stream := written(t, testHeader, records)
 	var frames [][]byte
 	for at := len(magic) + 1; at < len(stream); {

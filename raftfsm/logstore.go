@@ -15,6 +15,7 @@ type logStore struct {
 	engine     Engine
 	lastAtOpen uint64
 	ahead      readAhead
+	recent     recent
 	disk       *disk
 	sync       func() error
 	fatal      func(error)
@@ -66,6 +67,9 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		s.fatal(fmt.Errorf("entries that take the place of others cannot be stored, and those are gone: %w", err))
 	}
 	s.truncated = s.truncated && err != nil
+	if err == nil {
+		s.recent.add(logs)
+	}
 	return err
 }
 
@@ -86,8 +90,10 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	if h, ok := s.Log.(headReader); ok && !s.ahead.running.Load() {
 		return h.GetHead(index, l)
 	}
-	if err := s.Log.GetLog(index, l); err != nil {
-		return s.unread(index, err)
+	if !s.recent.get(index, l) {
+		if err := s.Log.GetLog(index, l); err != nil {
+			return s.unread(index, err)
+		}
 	}
 	s.ahead.add(l, s.engine.AppliedIndex)
 	return nil
@@ -114,6 +120,7 @@ func (s *logStore) unread(index uint64, err error) error {
 // A follower whose log conflicts with its leader's deletes a suffix, all of it above A, since what a checkpoint holds
 // was committed. Anything else would tear a hole between store and log.
 func (s *logStore) DeleteRange(from, to uint64) error {
+	s.recent.forget()
 	durable, _, _, _, ok := s.engine.Durable()
 	switch {
 	case ok && to <= durable:

@@ -3,6 +3,7 @@ package raftfsm
 import (
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,5 +111,49 @@ func TestAStableStoreThatFailsEndsTheProcess(t *testing.T) {
 	s := loudStable{failing{NewMemoryStable().Group(7), &left}, func(err error) { fatal = err }}
 	if err := s.SetUint64(keyCurrentTerm, 1); !errors.Is(err, errCrash) || !errors.Is(fatal, errCrash) {
 		t.Fatal(err, fatal)
+	}
+}
+
+// What was stored last is not read from the log again, is not the caller's memory, and goes when the log's end is cut.
+func TestRecentEntriesAreKept(t *testing.T) {
+	s, l, _ := brokenStore(t)
+	l.read = errInjected
+	var got raft.Log
+	store := func(index, term uint64, data string) []byte {
+		t.Helper()
+		b := []byte(data)
+		if err := s.StoreLogs([]*raft.Log{{Index: index, Term: term, Type: raft.LogBarrier, Data: b}}); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	store(21, 1, "nobody asks yet")
+	if s.recent.get(21, &got) {
+		t.Fatal("kept before somebody has asked")
+	}
+	b := store(22, 1, "first")
+	copy(b, "other")
+	if err := s.GetLog(22, &got); err != nil || got.Index != 22 || string(got.Data) != "first" {
+		t.Fatalf("%v %+v", err, got)
+	}
+	store(23, 1, strings.Repeat("x", recentBytes+1))
+	if s.recent.get(23, &got) {
+		t.Fatal("a long entry is kept")
+	}
+	for i := range uint64(recentEntries) {
+		store(24+i, 1, "more")
+	}
+	if s.recent.get(22, &got) || !s.recent.get(24, &got) || s.recent.get(24+recentEntries, &got) {
+		t.Fatal("not the newest are kept")
+	}
+	if err := s.DeleteRange(30, 23+recentEntries); err != nil {
+		t.Fatal(err)
+	}
+	if s.recent.get(29, &got) || s.recent.get(30, &got) {
+		t.Fatal("kept beyond a cut")
+	}
+	store(30, 2, "anew")
+	if err := s.GetLog(30, &got); err != nil || got.Term != 2 {
+		t.Fatal(err, got)
 	}
 }

@@ -60,6 +60,7 @@ type node struct {
 	scheduled  atomic.Bool   // BGREWRITEAOF waits for the checkpoint under way
 	expireOff  atomic.Bool   // DEBUG SET-ACTIVE-EXPIRE 0
 	rested     atomic.Int64  // when background work rested last, Unix nanoseconds
+	replicated atomic.Bool   // some shard here has another replica
 	resting    atomic.Int32  // how many rest now
 	moving     atomic.Bool   // slots or replicas are on their way between nodes: it rests longer
 	hurry      atomic.Bool   // it may not rest: memory is short, or compactions are behind

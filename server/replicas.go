@@ -159,6 +159,10 @@ func (m *member) follow(ctx context.Context) {
 			}
 			m.node.reroute(v, cluster.NodeID(m.id.Node))
 			m.node.moving.Store(m.someMove(v))
+			m.node.replicated.Store(slices.ContainsFunc(m.node.local(), func(sh *shard) bool {
+				servers, _ := sh.group.Configuration()
+				return len(servers) > 1
+			}))
 			m.tellBorn(ctx, v)
 			m.closeGone(ctx, v)
 		}

@@ -63,6 +63,11 @@ func (s *serverCmd) Run() error {
 		log.Error("the server cannot start", "error", err)
 		return err
 	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		sparing, enough := context.WithCancel(context.Background())
+		defer enough()
+		go srv.SpareProcessors(sparing)
+	}
 	// Until here a signal ends the process as it is: what is acknowledged is in the log.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)

@@ -41,7 +41,7 @@ var networkTable = []Directive{
 		Default: "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60",
 		About:   "Bytes of replies that may wait for a client: class, hard bound, soft bound, seconds over the soft one.",
 		setting: at(outputLimits{}, func(v *Values) *[numClasses]OutputLimit { return &v.OutputLimits })},
-	{Name: "io-threads", Default: "0", About: "Event loops; 0 is one per core.",
+	{Name: "io-threads", Default: "0", About: "Event loops; 0 is one per core, and for new connections of a node with replicated shards half of them.",
 		setting: at(number[int]{0, 128, 1}, func(v *Values) *int { return &v.IOThreads })},
 }
 

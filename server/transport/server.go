@@ -29,6 +29,7 @@ type Server struct {
 	keepAlive atomic.Int64 // time.Duration
 	lastID    atomic.Uint64
 	alive     atomic.Int64 // connections, those on their way to their loop included
+	spread    atomic.Int32 // over how many loops new connections are spread
 	closing   atomic.Bool
 	idle      chan struct{} // gets a token when the last connection has left while closing
 	stop      chan struct{} // closed when the loops end
@@ -69,6 +70,7 @@ func New(opts Options) (*Server, error) {
 		}
 		s.loops = append(s.loops, l)
 	}
+	s.Spread(opts.Loops)
 	return s, nil
 }
 
@@ -185,10 +187,14 @@ func (s *Server) acceptError(err error) {
 	}
 }
 
+// Spread has new connections go to the first so many loops, and those that there are stay where they are. Until it is called
+// they go to all. It may be called from any goroutine.
+func (s *Server) Spread(loops int) { s.spread.Store(int32(max(1, min(loops, len(s.loops))))) }
+
 // newConn makes a connection for the loop that has the fewest.
 func (s *Server) newConn(remote, local net.Addr) *Conn {
 	best := s.loops[0]
-	for _, l := range s.loops[1:] {
+	for _, l := range s.loops[1:s.spread.Load()] {
 		if l.load.Load() < best.load.Load() {
 			best = l
 		}

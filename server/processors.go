@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"runtime"
+	"time"
+)
+
+// A command of a shard with several replicas is handed on from goroutine to goroutine, on its leader and on its followers: a
+// loop, Raft, the log, the connections of its peers. Where processors stand idle each of these wakes a thread, which costs
+// more than the work that it wakes for. So a node that has such shards makes do with half of its processors, for the event
+// loops and for Go's scheduler, as long as those are not kept busy; the kernel has the others for the network and the disk.
+// Three voters and their load on two cores did a fifth more for it, with half as many switches between threads.
+const (
+	processorLook = 100 * time.Millisecond
+	busyShare     = 0.95 // of the few processors that is used: they do not suffice
+	easyShare     = 0.9  // of them that would be used: they suffice
+	busyLooks     = 3    // in a row until all are used
+	easyLooks     = 20   // in a row until few are
+)
+
+// thrift decides how many processors a node uses.
+type thrift struct {
+	few, all int
+	thrifty  bool
+	looks    int // in a row that spoke for a change
+}
+
+func newThrift(all int) *thrift { return &thrift{all: all, few: (all + 1) / 2} }
+
+// look is called now and then with the processors that were used since, and returns how many to use.
+func (t *thrift) look(replicated bool, used float64) int {
+	few, enough := float64(t.few), easyLooks
+	change := replicated && used < easyShare*few
+	if t.thrifty {
+		change, enough = used > busyShare*few, busyLooks
+	}
+	if t.looks++; !change {
+		t.looks = 0
+	}
+	if !replicated {
+		t.thrifty = false
+	} else if t.looks >= enough {
+		t.thrifty, t.looks = !t.thrifty, 0
+	}
+	if t.thrifty {
+		return t.few
+	}
+	return t.all
+}
+
+// SpareProcessors has the process use no more processors than it needs, until ctx is done. It changes GOMAXPROCS: it is for
+// a process that is this server and nothing else.
+func (srv *Server) SpareProcessors(ctx context.Context) {
+	look := time.NewTicker(processorLook)
+	defer look.Stop()
+	t := newThrift(runtime.GOMAXPROCS(0))
+	spread := srv.config.Load().IOThreads == 0
+	now, before := t.all, processorTime()
+	for then := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		replicated := srv.node.replicated.Load()
+		if !replicated && now == t.all {
+			continue
+		}
+		after, moment := processorTime(), time.Now()
+		use := t.look(replicated, (after-before)/moment.Sub(then).Seconds())
+		before, then = after, moment
+		if use != now {
+			now = use
+			runtime.GOMAXPROCS(now)
+		}
+		if spread {
+			loops := t.all
+			if replicated {
+				loops = t.few
+			}
+			srv.net.Spread(loops)
+		}
+	}
+}
+
+// processorTime is what the process has used, seconds.
+func processorTime() (s float64) {
+	for _, c := range cpuUse() {
+		if c.name == "used_cpu_sys" || c.name == "used_cpu_user" {
+			s += c.seconds
+		}
+	}
+	return s
+}

@@ -175,8 +175,7 @@ func (m *member) follow(ctx context.Context) {
 	}
 }
 
-// someMove says whether slots are on their way between shards, or another node is to vote in a shard of this one's and does
-// not yet: it is sent everything.
+// someMove says whether slots are on their way between shards, or a replica of one of this node's is.
 func (m *member) someMove(v *cluster.View) bool {
 	if slices.ContainsFunc(v.Document.Migrations, func(m cluster.Migration) bool { return !m.Paused }) {
 		return true
@@ -184,11 +183,15 @@ func (m *member) someMove(v *cluster.View) bool {
 	return slices.ContainsFunc(m.node.local(), func(sh *shard) bool {
 		wanted, _ := v.Document.Desired(sh.id)
 		servers, _ := sh.group.Configuration()
-		return slices.ContainsFunc(wanted, func(id cluster.NodeID) bool {
-			return id != cluster.NodeID(m.id.Node) && !slices.ContainsFunc(servers, func(s raft.Server) bool {
-				return s.ID == raft.ServerID(id) && s.Suffrage == raft.Voter
-			})
-		})
+		return catchesUp(wanted, servers)
+	})
+}
+
+// catchesUp says whether one who is to vote in a group is a member without a vote: it is sent everything. One who is not yet
+// a member may never come.
+func catchesUp(wanted []cluster.NodeID, servers []raft.Server) bool {
+	return slices.ContainsFunc(servers, func(s raft.Server) bool {
+		return s.Suffrage != raft.Voter && slices.Contains(wanted, cluster.NodeID(s.ID))
 	})
 }
 

@@ -187,10 +187,10 @@ func (m *member) someMove(v *cluster.View) bool {
 	})
 }
 
-// catchesUp says whether one who is to vote in a group is a member without a vote: it is sent everything. One who is not yet
-// a member may never come.
+// catchesUp says whether one who is to vote in a group is a member without a vote: it is sent everything. So is a replica that
+// does not know any member yet. Of others, one who is not a member may never come.
 func catchesUp(wanted []cluster.NodeID, servers []raft.Server) bool {
-	return slices.ContainsFunc(servers, func(s raft.Server) bool {
+	return len(servers) == 0 && len(wanted) > 0 || slices.ContainsFunc(servers, func(s raft.Server) bool {
 		return s.Suffrage != raft.Voter && slices.Contains(wanted, cluster.NodeID(s.ID))
 	})
 }

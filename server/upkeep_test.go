@@ -24,15 +24,18 @@ func TestTheBackgroundSharesItsRest(t *testing.T) {
 func TestOneWhoIsToVoteCatchesUp(t *testing.T) {
 	servers := []raft.Server{{ID: "a"}, {ID: "b", Suffrage: raft.Nonvoter}}
 	for _, c := range []struct {
-		wanted []cluster.NodeID
-		want   bool
+		wanted  []cluster.NodeID
+		servers []raft.Server
+		want    bool
 	}{
-		{[]cluster.NodeID{"a"}, false},            // b is to learn only
-		{[]cluster.NodeID{"a", "b"}, true},        // it is on its way
-		{[]cluster.NodeID{"a", "missing"}, false}, // it may never come
+		{[]cluster.NodeID{"a"}, servers, false},            // b is to learn only
+		{[]cluster.NodeID{"a", "b"}, servers, true},        // it is on its way
+		{[]cluster.NodeID{"a", "missing"}, servers, false}, // it may never come
+		{[]cluster.NodeID{"a", "b"}, nil, true},            // this is b, who has nothing yet
+		{nil, nil, false},
 	} {
-		if got := catchesUp(c.wanted, servers); got != c.want {
-			t.Errorf("%v: %v", c.wanted, got)
+		if got := catchesUp(c.wanted, c.servers); got != c.want {
+			t.Errorf("%v of %v: %v", c.wanted, c.servers, got)
 		}
 	}
 }

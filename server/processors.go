@@ -68,6 +68,13 @@ func (srv *Server) SpareProcessors(ctx context.Context) {
 		case <-look.C:
 		}
 		replicated := srv.node.replicated.Load()
+		if spread {
+			loops := t.all
+			if replicated {
+				loops = t.few
+			}
+			srv.net.Spread(loops)
+		}
 		if !replicated && now == t.all {
 			continue
 		}
@@ -77,13 +84,6 @@ func (srv *Server) SpareProcessors(ctx context.Context) {
 		if use != now {
 			now = use
 			runtime.GOMAXPROCS(now)
-		}
-		if spread {
-			loops := t.all
-			if replicated {
-				loops = t.few
-			}
-			srv.net.Spread(loops)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (t *thrift) look(may bool, used float64) int {
 }
 
 // SpareProcessors has the process use no more processors than it needs, until ctx is done. It changes GOMAXPROCS: it is for
-// a process that is this server and nothing else.
+// a process that is this server and nothing else. Once it has, Go no longer follows a container's limit that changes.
 func (srv *Server) SpareProcessors(ctx context.Context) {
 	look := time.NewTicker(processorLook)
 	defer look.Stop()

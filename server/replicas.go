@@ -158,11 +158,7 @@ func (m *member) follow(ctx context.Context) {
 				m.node.log.Error("a replica cannot be opened; it is tried again and again", "error", err)
 			}
 			m.node.reroute(v, cluster.NodeID(m.id.Node))
-			m.node.moving.Store(m.someMove(v))
-			m.node.replicated.Store(slices.ContainsFunc(m.node.local(), func(sh *shard) bool {
-				servers, _ := sh.group.Configuration()
-				return len(servers) > 1
-			}))
+			m.noteReplicas(v)
 			m.tellBorn(ctx, v)
 			m.closeGone(ctx, v)
 		}
@@ -175,16 +171,18 @@ func (m *member) follow(ctx context.Context) {
 	}
 }
 
-// someMove says whether slots are on their way between shards, or a replica of one of this node's is.
-func (m *member) someMove(v *cluster.View) bool {
-	if slices.ContainsFunc(v.Document.Migrations, func(m cluster.Migration) bool { return !m.Paused }) {
-		return true
-	}
-	return slices.ContainsFunc(m.node.local(), func(sh *shard) bool {
+// noteReplicas has the node know whether its shards have other replicas, and whether one of those, or slots, are on their way.
+func (m *member) noteReplicas(v *cluster.View) {
+	moving := slices.ContainsFunc(v.Document.Migrations, func(m cluster.Migration) bool { return !m.Paused })
+	replicated := false
+	for _, sh := range m.node.local() {
 		wanted, _ := v.Document.Desired(sh.id)
 		servers, _ := sh.group.Configuration()
-		return catchesUp(wanted, servers)
-	})
+		moving = moving || catchesUp(wanted, servers)
+		replicated = replicated || len(servers) > 1
+	}
+	m.node.moving.Store(moving)
+	m.node.replicated.Store(replicated)
 }
 
 // catchesUp says whether one who is to vote in a group is a member without a vote: it is sent everything. So is a replica that

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -65,8 +66,10 @@ func (s *serverCmd) Run() error {
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		sparing, enough := context.WithCancel(context.Background())
+		var spares sync.WaitGroup
+		spares.Go(func() { srv.SpareProcessors(sparing) })
+		defer spares.Wait()
 		defer enough()
-		go srv.SpareProcessors(sparing)
 	}
 	// Until here a signal ends the process as it is: what is acknowledged is in the log.
 	signals := make(chan os.Signal, 2)

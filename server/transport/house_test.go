@@ -321,3 +321,28 @@ func onLoop[T any](t *testing.T, c *Conn, fn func() T) T {
 	}
 	return receive(t, "the loop", result)
 }
+
+func TestConnectionsSpreadOverSomeLoops(t *testing.T) {
+	s, err := New(Options{Loops: 3, NewHandler: func(*Conn) Handler { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		for _, l := range s.loops {
+			l.poll.close()
+		}
+	}()
+	for _, c := range []struct{ spread, want int }{{3, 3}, {1, 1}, {2, 2}, {0, 1}, {9, 3}} {
+		s.Spread(c.spread)
+		for _, l := range s.loops {
+			l.load.Store(0)
+		}
+		used := map[int]int{}
+		for range 6 {
+			used[s.newConn(nil, nil).loop.ID()]++
+		}
+		if len(used) != c.want || used[0] != 6/c.want {
+			t.Errorf("spread over %d: %v", c.spread, used)
+		}
+	}
+}

@@ -169,8 +169,11 @@ func TestTruncatedAndMissingFiles(t *testing.T) {
 // and no table that such a MANIFEST does not know is removed.
 func TestLostManifest(t *testing.T) {
 	fs := vfs.NewMem()
-	s := open(t, fs)
-	for i := range uint64(3) { // three name spaces: nothing to compact
+	s, err := Open(Options{FS: fs, Dir: "shard", Logger: quiet(), TableSize: 4 << 10, HoldCompactions: true}) // no file goes meanwhile
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(3) {
 		checkpoint(t, s, i+1, func(c *Checkpoint) { setMany(t, c, uint32(i), 0, 20, "v") })
 	}
 	files := fileBytes(t, fs) // as after a crash: Close adds nothing

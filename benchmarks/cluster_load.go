@@ -13,11 +13,15 @@ import (
 // patience is how long a client of a cluster waits for a reply before it turns to another node.
 const patience = time.Second
 
+// origin is what the moments of events count from. As durations they hold no pointers: with a million of them, a collector
+// that had to look through them would stop the load, and take processors from the nodes, for tens of milliseconds each time.
+var origin = time.Now()
+
 // event is one request.
 type event struct {
-	due    time.Time // when it should have been sent
-	sent   time.Time
-	done   time.Time // when the reply, or the failure, was there
+	due    time.Duration // when it should have been sent
+	sent   time.Duration
+	done   time.Duration // when the reply, or the failure, was there
 	failed bool
 }
 
@@ -36,26 +40,29 @@ type paced struct {
 }
 
 func (p *paced) run(ctx context.Context, begin time.Time) {
-	for due, n := begin, 0; ; n++ {
+	wake := time.NewTimer(0)
+	defer wake.Stop()
+	for due, n := begin.Sub(origin), 0; ; n++ {
+		wake.Reset(due - time.Since(origin))
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Until(due)):
+		case <-wake.C:
 		}
-		e := event{due: due, sent: time.Now()}
+		e := event{due: due, sent: time.Since(origin)}
 		err := p.send(n)
 		if ctx.Err() != nil {
 			return // the end, not an outcome
 		}
-		e.done, e.failed = time.Now(), err != nil
+		e.done, e.failed = time.Since(origin), err != nil
 		p.mu.Lock()
 		p.mu.events = append(p.mu.events, e)
 		if p.mu.fault == nil {
 			p.mu.fault = err
 		}
 		p.mu.Unlock()
-		if due = due.Add(p.period); p.skip && due.Before(e.done) {
-			due = e.done
+		if due += p.period; p.skip {
+			due = max(due, e.done)
 		}
 	}
 }
@@ -117,13 +124,14 @@ func (r *running) fault() error {
 
 // latencies of the requests that fell due between two moments and did not fail, sorted, with how many failed.
 func latencies(events []event, from, to time.Time) (good []time.Duration, failed int) {
+	first, last := from.Sub(origin), to.Sub(origin)
 	for _, e := range events {
 		switch {
-		case e.due.Before(from) || e.due.After(to):
+		case e.due < first || e.due > last:
 		case e.failed:
 			failed++
 		default:
-			good = append(good, e.done.Sub(e.due))
+			good = append(good, e.done-e.due)
 		}
 	}
 	slices.Sort(good)
@@ -134,12 +142,12 @@ func latencies(events []event, from, to time.Time) (good []time.Duration, failed
 // answered; whatever had been sent before may have been answered by who died at that moment.
 func firstAfter(events []event, moment time.Time) (time.Time, bool) {
 	first := len(events)
-	for first > 0 && events[first-1].sent.After(moment) {
+	for first > 0 && events[first-1].sent > moment.Sub(origin) {
 		first--
 	}
 	for _, e := range events[first:] {
 		if !e.failed {
-			return e.done, true
+			return origin.Add(e.done), true
 		}
 	}
 	return time.Time{}, false
@@ -148,20 +156,19 @@ func firstAfter(events []event, moment time.Time) (time.Time, bool) {
 // longestPause is the longest time, in one client's events that fell due between two moments, from when a request was due
 // until that one or a later one got through; one that never did counts until the last event.
 func longestPause(events []event, from, to time.Time) (longest time.Duration) {
-	var waiting time.Time // since when; zero: nobody waits
+	first, last := from.Sub(origin), to.Sub(origin)
+	waits, since := false, time.Duration(0)
 	for i, e := range events {
-		if e.due.Before(from) || e.due.After(to) && waiting.IsZero() {
+		if e.due < first || e.due > last && !waits {
 			continue
 		}
-		if waiting.IsZero() {
-			waiting = e.due
+		if !waits {
+			waits, since = true, e.due
 		}
 		if !e.failed || i == len(events)-1 {
-			longest = max(longest, e.done.Sub(waiting))
+			longest = max(longest, e.done-since)
 		}
-		if !e.failed {
-			waiting = time.Time{}
-		}
+		waits = waits && e.failed
 	}
 	return longest
 }

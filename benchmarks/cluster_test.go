@@ -11,11 +11,15 @@ import (
 	"time"
 )
 
+// ms is a moment of events.
+func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// at is the same moment as a time.
+func at(n int) time.Time { return origin.Add(ms(n)) }
+
 func TestLongestPause(t *testing.T) {
-	begin := time.Unix(1000, 0)
-	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
-	ok := func(due, done int) event { return event{due: at(due), sent: at(due), done: at(done)} }
-	bad := func(due, done int) event { return event{due: at(due), sent: at(due), done: at(done), failed: true} }
+	ok := func(due, done int) event { return event{due: ms(due), sent: ms(due), done: ms(done)} }
+	bad := func(due, done int) event { return event{due: ms(due), sent: ms(due), done: ms(done), failed: true} }
 	for _, test := range []struct {
 		name   string
 		events []event
@@ -29,24 +33,22 @@ func TestLongestPause(t *testing.T) {
 		{"from behind does not count", []event{ok(10, 11), ok(101, 300)}, 1},
 		{"one that began within counts", []event{ok(10, 11), bad(90, 99), ok(110, 130)}, 40},
 	} {
-		if got := longestPause(test.events, at(0), at(100)); got != time.Duration(test.want)*time.Millisecond {
+		if got := longestPause(test.events, at(0), at(100)); got != ms(test.want) {
 			t.Errorf("%s: %v, want %d ms", test.name, got, test.want)
 		}
 	}
 }
 
 func TestFirstAfter(t *testing.T) {
-	begin := time.Unix(1000, 0)
-	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
 	events := []event{
-		{sent: at(0), done: at(1)},
-		{sent: at(10), done: at(60)}, // sent to who died: its answer says nothing of the others
-		{sent: at(61), done: at(62), failed: true},
-		{sent: at(70), done: at(75)},
-		{sent: at(80), done: at(81)},
+		{sent: ms(0), done: ms(1)},
+		{sent: ms(10), done: ms(60)}, // sent to who died: its answer says nothing of the others
+		{sent: ms(61), done: ms(62), failed: true},
+		{sent: ms(70), done: ms(75)},
+		{sent: ms(80), done: ms(81)},
 	}
 	if got, ok := firstAfter(events, at(20)); !ok || !got.Equal(at(75)) {
-		t.Errorf("got %v, %v", got.Sub(begin), ok)
+		t.Errorf("got %v, %v", got.Sub(origin), ok)
 	}
 	if _, ok := firstAfter(events[:3], at(20)); ok {
 		t.Error("a failure counts as an acknowledged write")
@@ -54,13 +56,11 @@ func TestFirstAfter(t *testing.T) {
 }
 
 func TestLatencies(t *testing.T) {
-	begin := time.Unix(1000, 0)
-	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
 	good, failed := latencies([]event{
-		{due: at(30), sent: at(35), done: at(39)},
-		{due: at(10), sent: at(10), done: at(11)},
-		{due: at(20), sent: at(20), done: at(21), failed: true},
-		{due: at(-1), done: at(50)}, {due: at(101), done: at(150), failed: true},
+		{due: ms(30), sent: ms(35), done: ms(39)},
+		{due: ms(10), sent: ms(10), done: ms(11)},
+		{due: ms(20), sent: ms(20), done: ms(21), failed: true},
+		{due: ms(-1), done: ms(50)}, {due: ms(101), done: ms(150), failed: true},
 	}, at(0), at(100))
 	if want := []time.Duration{time.Millisecond, 9 * time.Millisecond}; !slices.Equal(good, want) || failed != 1 {
 		t.Errorf("got %v and %d failed", good, failed)

@@ -34,10 +34,14 @@ type paced struct {
 	send func(n int) error
 	mu   struct {
 		sync.Mutex
-		events []event
-		fault  error // the first
+		chunks [][]event // all but the last one full
+		fault  error     // the first
 	}
 }
+
+// chunkEvents is how many events of a client lie together. One slice for all would be copied by every client at the same
+// moment whenever it has doubled.
+const chunkEvents = 1 << 10
 
 func (p *paced) run(ctx context.Context, begin time.Time) {
 	wake := time.NewTimer(0)
@@ -55,22 +59,30 @@ func (p *paced) run(ctx context.Context, begin time.Time) {
 			return // the end, not an outcome
 		}
 		e.done, e.failed = time.Since(origin), err != nil
-		p.mu.Lock()
-		p.mu.events = append(p.mu.events, e)
-		if p.mu.fault == nil {
-			p.mu.fault = err
-		}
-		p.mu.Unlock()
+		p.note(e, err)
 		if due += p.period; p.skip {
 			due = max(due, e.done)
 		}
 	}
 }
 
+func (p *paced) note(e event, fault error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if last := len(p.mu.chunks) - 1; last < 0 || len(p.mu.chunks[last]) == chunkEvents {
+		p.mu.chunks = append(p.mu.chunks, make([]event, 0, chunkEvents))
+	}
+	last := &p.mu.chunks[len(p.mu.chunks)-1]
+	*last = append(*last, e)
+	if p.mu.fault == nil {
+		p.mu.fault = fault
+	}
+}
+
 func (p *paced) events() []event {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.mu.events[:len(p.mu.events):len(p.mu.events)]
+	return slices.Concat(p.mu.chunks...)
 }
 
 func (p *paced) fault() error {

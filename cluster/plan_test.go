@@ -393,3 +393,14 @@ func TestWipedNodeIsReplacedByItsSuccessor(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyIsGoneWithoutReplaceAfter: with 0 a node may be silent for as long as it likes.
+func TestNobodyIsGoneWithoutReplaceAfter(t *testing.T) {
+	d := must(t, three(t, 2), Join{Node: aNode(4, "")})
+	p := Planner{ReplaceAfter: 0}
+	p.EnsureDefaults()
+	next, err := p.Plan(d, Silence{id(2): 1 << 62}, 0)
+	if err != nil || next.Node(id(2)).State != NodeUp {
+		t.Errorf("%v: %+v", err, next.Nodes)
+	}
+}

@@ -194,6 +194,35 @@ func TestMembersComeAndGo(t *testing.T) {
 	knows(t, nodes[0], "k", "v")
 }
 
+// TestGoneMemberIsRemoved: without a spare node, too, one that does not come back can be taken out of the cluster. That it
+// is gone nobody says before replace-after is set, while the nodes run.
+func TestGoneMemberIsRemoved(t *testing.T) {
+	nodes := startMembers(t, 3, "--replace-after", "0")
+	tell(t, nodes[0], "k", "v")
+	nodes[2].kill()
+	mustCluster(t, nodes[0], "replicas", "1")
+	if s := status(t, nodes[0]).Nodes[2]; s.State != cluster.NodeUp || s.Answers {
+		t.Errorf("a node that was killed: %+v", s)
+	}
+	for _, n := range nodes[:2] {
+		if err := clientOf(t, n).ConfigSet(context.Background(), "replace-after", "1").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the node is gone, and has no replica", func() bool {
+		r := status(t, nodes[0])
+		return r.Nodes[2].State == cluster.NodeGone && r.Nodes[2].Replicas == 0 && len(r.Moves) == 0
+	})
+	refusedBy(t, nodes[0], "votes in the meta group: drain the node first", "remove", nodes[2].addr())
+	mustCluster(t, nodes[0], "drain", nodes[2].addr())
+	eventually(t, "the node is removed", func() bool {
+		_, err := onCluster(t, nodes[0], "remove", nodes[2].addr())
+		return err == nil
+	})
+	settle(t, nodes[0], 1)
+	knows(t, nodes[1], "k", "v")
+}
+
 // refusedLater starts a server that ends by itself, be it after it has answered, and returns what it said.
 func (s *server) refusedLater() string {
 	s.t.Helper()

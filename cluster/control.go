@@ -108,6 +108,8 @@ type ControlOptions struct {
 	Log func(shard uint32) ShardLog
 	// Sent is how many bytes of records were sent for each migration that this node drives; nil: it drives none.
 	Sent func() map[uint64]int64
+	// Silent is which nodes do not answer this one, if it leads the meta group; nil: it never does.
+	Silent func() (list []NodeID, leads bool)
 }
 
 // Control is the handler of the control API. It is served from before the node joins.
@@ -171,6 +173,9 @@ func (c control) ping(*http.Request) (any, error) {
 	p := Pong{Node: c.Self}
 	if m := c.Meta(); m != nil && m.View() != nil {
 		p.ClusterID = m.View().Document.ClusterID
+	}
+	if c.Silent != nil {
+		p.Silent, p.Leads = c.Silent()
 	}
 	return p, nil
 }

@@ -194,6 +194,43 @@ func TestMembersComeAndGo(t *testing.T) {
 	knows(t, nodes[0], "k", "v")
 }
 
+// TestDeadMembersAreShownDead: whichever node is asked, one that leads nothing too, and the last that is left.
+func TestDeadMembersAreShownDead(t *testing.T) {
+	nodes := startMembers(t, 3)
+	_, others := leaderOf(t, nodes)
+	asked, killed := others[0], others[1]
+	ctx := context.Background()
+	// sees says whether the node shows so many of the others as dead, by each of the commands.
+	sees := func(n *server, dead int) bool {
+		c := redis.NewSentinelClient(&redis.Options{Addr: n.addr(), MaxRetries: -1, ReadTimeout: patience})
+		defer func() { _ = c.Close() }()
+		shown := 0
+		list, err := c.Sentinels(ctx, "mymaster").Result()
+		for _, s := range list {
+			if strings.HasPrefix(s["flags"], "s_down") {
+				shown++
+			}
+		}
+		quorum, refused := c.CkQuorum(ctx, "mymaster").Result()
+		if refused != nil {
+			quorum = refused.Error()
+		}
+		return err == nil && shown == dead && strings.Contains(quorum, fmt.Sprint(" ", 3-dead, " usable"))
+	}
+	eventually(t, "all are shown alive", func() bool { return sees(asked, 0) })
+	killed.kill()
+	eventually(t, "the dead one is shown", func() bool { return sees(asked, 1) })
+	for _, n := range nodes {
+		if n != killed && n != asked {
+			eventually(t, "the dead one is shown by the other, too", func() bool { return sees(n, 1) })
+			n.kill()
+		}
+	}
+	eventually(t, "both dead ones are shown", func() bool { return sees(asked, 2) })
+	killed.restart()
+	eventually(t, "the one that is back is shown", func() bool { return sees(asked, 1) })
+}
+
 // TestGoneMemberIsRemoved: without a spare node, too, one that does not come back can be taken out of the cluster. That it
 // is gone nobody says before replace-after is set, while the nodes run.
 func TestGoneMemberIsRemoved(t *testing.T) {

@@ -284,17 +284,18 @@ func clusterReplicas(s *session, args [][]byte, w *resp.Writer) {
 	}
 }
 
+// clusterSlots leaves out followers that do not answer: clients read from whom it lists.
 func clusterSlots(s *session, _ [][]byte, w *resp.Writer) {
 	m, secure := s.server.topology.Map(), s.conn.Secure()
 	ranges := 0
 	for i := range m.Shards {
-		if len(m.members(&m.Shards[i])) > 0 {
+		if len(m.present(&m.Shards[i])) > 0 {
 			ranges += len(m.Shards[i].Slots)
 		}
 	}
 	w.Array(ranges)
 	for i := range m.Shards {
-		members := m.members(&m.Shards[i])
+		members := m.present(&m.Shards[i])
 		if len(members) == 0 {
 			continue
 		}

@@ -42,7 +42,8 @@ type member struct {
 	system   atomic.Pointer[shard] // the replica of the meta group
 	meta     atomic.Pointer[cluster.Meta]
 	agent    *cluster.Agent
-	joined   *cluster.View // as the cluster said when it took this node in
+	told     atomic.Pointer[[]cluster.NodeID] // who is silent (hearing.go)
+	joined   *cluster.View                    // as the cluster said when it took this node in
 
 	founding sync.Map // shards that this node has founded and the document does not say so yet, by number
 	stop     context.CancelFunc
@@ -176,7 +177,7 @@ func (m *member) listen(v *config.Values) error {
 		return nil
 	}
 	m.control = &http.Server{Handler: cluster.Control(cluster.ControlOptions{
-		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas, Log: m.localLog, Sent: m.sent,
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas, Log: m.localLog, Sent: m.sent, Silent: m.unheard,
 	}), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	on := m.endpoint.Serve(peer.Service{Kind: peer.Control})
 	m.running.Go(func() {
@@ -402,6 +403,7 @@ func (m *member) start(known bool) (err error) {
 	m.following.Go(func() { m.follow(ctx) })
 	if m.endpoint != nil {
 		m.running.Go(func() { m.askStanding(ctx) })
+		m.running.Go(func() { m.hear(ctx) })
 	}
 	m.running.Go(func() { m.migrate(ctx) })
 	if known {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -51,6 +52,7 @@ type clusterShard struct {
 	Led      bool        // Leader leads now, as far as this node knows
 	Term     uint64      // of the leadership
 	Replicas []string    // the nodes that hold it, the leader included
+	Voters   int         // how many of them vote, the first ones
 }
 
 // slotRange is the slots from From to To, both included.
@@ -135,6 +137,11 @@ func (m *clusterMap) members(s *clusterShard) []*clusterNode {
 		}
 	}
 	return list
+}
+
+// present are the members of a shard that answer, and its leader in any case.
+func (m *clusterMap) present(s *clusterShard) []*clusterNode {
+	return slices.DeleteFunc(m.members(s), func(n *clusterNode) bool { return n.Down && n.ID != s.Leader })
 }
 
 // countSlots is the number of slots.

@@ -78,7 +78,7 @@ func newFakeTopology(self, shards int) *fakeTopology {
 	for i := range shards {
 		from, to := i*front.Slots/shards, (i+1)*front.Slots/shards-1
 		m.Shards = append(m.Shards, clusterShard{ID: uint32(i + 1), Slots: []slotRange{{uint16(from), uint16(to)}},
-			Leader: fakeID(i%3 + 1), Led: true, Term: 5, Replicas: ids})
+			Leader: fakeID(i%3 + 1), Led: true, Term: 5, Replicas: ids, Voters: 3})
 		p := shardProgress{Applied: 100}
 		for n := 1; n <= 3; n++ {
 			if n != self {
@@ -167,6 +167,11 @@ func TestClusterMapAsClientsReadIt(t *testing.T) {
 	f.change(func(m *clusterMap) { m.Shards[1].Led, m.Nodes[1].Down = false, true })
 	if info := raw.do("CLUSTER", "INFO"); !strings.Contains(info, "cluster_state:fail\r\n") {
 		t.Error(info)
+	}
+	//lint:ignore SA1019 most clients ask for slots
+	slots, err = c.ClusterSlots(ctx).Result()
+	if err != nil || len(slots[0].Nodes) != 2 || slots[0].Nodes[1].ID != fakeID(3) || len(slots[1].Nodes) != 3 {
+		t.Errorf("slots with a node that does not answer: %+v %v", slots, err)
 	}
 	raw.must("CLUSTER COUNT-FAILURE-REPORTS "+fakeID(2), ":1\r\n")
 	raw.must("SELECT 1", "-ERR SELECT is not allowed in cluster mode\r\n")
@@ -340,6 +345,15 @@ func TestSentinelClientFollows(t *testing.T) {
 	if m, err := s.CkQuorum(ctx, "mymaster").Result(); err != nil || !strings.HasPrefix(m, "OK 3 usable Sentinels") {
 		t.Error(m, err)
 	}
+	f.change(func(m *clusterMap) { m.Shards[0].Voters, m.Nodes[1].Down = 1, true })
+	if m, err := s.CkQuorum(ctx, "mymaster").Result(); err != nil || !strings.HasPrefix(m, "OK 1 usable Sentinels") {
+		t.Error("of one voter and two that learn: ", m, err)
+	}
+	f.change(func(m *clusterMap) { m.Shards[0].Voters, m.Nodes[2].Down = 3, true })
+	if m, err := s.CkQuorum(ctx, "mymaster").Result(); err == nil || !strings.HasPrefix(err.Error(), "NOQUORUM 1 usable Sentinels") {
+		t.Error("of three voters: ", m, err)
+	}
+	f.change(func(m *clusterMap) { m.Nodes[1].Down, m.Nodes[2].Down = false, false })
 	sub := s.Subscribe(ctx, "+switch-master")
 	defer sub.Close()
 	if _, err := sub.Receive(ctx); err != nil {

@@ -7,8 +7,8 @@ type Join struct {
 	// ClusterID is the cluster that the node belongs to already; empty: none.
 	ClusterID string `json:"cluster_id,omitempty"`
 	Node      Node   `json:"node"`
-	// Superseded are members whose peer address turned out to be this node's: their disks are gone. The meta leader fills
-	// this in, nobody else.
+	// Superseded are members whose peer address turned out to be this node's: their disks are gone, if the node is a new one.
+	// A member that moved may only be the first to tell of its new address. The meta leader fills this in, nobody else.
 	Superseded []NodeID `json:"superseded,omitempty"`
 }
 
@@ -31,7 +31,7 @@ func (o Join) Apply(d Document) (Document, error) {
 	}
 	d = d.Clone()
 	for _, id := range o.Superseded {
-		if other := d.Node(id); other != nil && id != n.ID {
+		if other := d.Node(id); other != nil && known == nil {
 			other.State = NodeGone
 		}
 	}

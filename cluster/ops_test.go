@@ -237,6 +237,25 @@ func TestWhoseAddressIsTakenLendsNoVote(t *testing.T) {
 	}
 }
 
+// TestMovedMemberSupersedesNobody: a member that was started at the address of another, which has moved and not told yet,
+// is refused until that one has told, or is gone; it takes nobody's place.
+func TestMovedMemberSupersedesNobody(t *testing.T) {
+	d := three(t, 1)
+	x, y := aNode(2, ""), aNode(3, "")
+	x.Peer, x.Client = y.Peer, y.Client
+	y.Peer, y.Client = "10.9.9.9:1", "10.9.9.9:2"
+	moved := Join{ClusterID: clusterID, Node: x, Superseded: []NodeID{y.ID}}
+	if next, _, err := step(d, moved.Apply); !errors.Is(err, ErrRefused) || next.Node(y.ID).State != NodeUp {
+		t.Errorf("%v: %+v", err, next.Nodes)
+	}
+	if told := must(t, d, Join{ClusterID: clusterID, Node: y}, moved); told.Node(x.ID).Peer != x.Peer || told.Node(y.ID).State != NodeUp {
+		t.Errorf("after the other has told: %+v", told.Nodes)
+	}
+	if later := must(t, settle(t, d, Silence{y.ID: 5000}), moved); later.Node(x.ID).Peer != x.Peer {
+		t.Errorf("after the other is gone: %+v", later.Nodes)
+	}
+}
+
 func TestMigrationSteps(t *testing.T) {
 	d := must(t, founded(t, 2, 1), MigrateSlots{From: 1, To: 2, Slots: []Range{{100, 200}, {50, 99}}})
 	m := d.Migrations[0]

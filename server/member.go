@@ -451,9 +451,11 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// announce tells the cluster where this node is now, if the document says something else.
+// announce tells the cluster where this node is now, if the document says something else. A refusal need not last: the
+// member that has the address may have moved and not told yet, or be gone soon.
 func (m *member) announce(ctx context.Context) {
 	meta := m.meta.Load()
+	told := ""
 	for ctx.Err() == nil {
 		v := meta.View()
 		self := m.self()
@@ -469,9 +471,9 @@ func (m *member) announce(ctx context.Context) {
 				m.node.fatal(err)
 				return
 			}
-			if errors.Is(err, cluster.ErrRefused) {
-				m.node.log.Error("the cluster does not take this node's addresses or release", "error", err)
-				return
+			if errors.Is(err, cluster.ErrRefused) && err.Error() != told {
+				told = err.Error()
+				m.node.log.Error("the cluster does not take this node's addresses or release; it is asked again", "error", err)
 			}
 		}
 		select {

@@ -19,7 +19,8 @@ import (
 //	copying    the source owns the slots, unless an attempt froze them and did not come further: it thaws them and
 //	           copies anew
 //	owned      the target has everything and is to own the slots; the source keeps them frozen. No way back
-//	flipped    the target owns them, the map says so: the source drops its copy
+//	flipped    the target owns them, the map says so: the source drops its copy. After a recovery without the source the
+//	           target may have to be told first that it does
 //	canceled   the source owns them: the target drops its copy
 //
 // The slots are frozen only while the last changes are sent, few of them, and until the target owns them.
@@ -147,7 +148,7 @@ func (r *migrationRun) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.m.State == MigrationOwned {
+	if r.m.State == MigrationOwned || r.m.State == MigrationFlipped {
 		if err := r.handOver(ctx); err != nil {
 			return err
 		}

@@ -199,11 +199,17 @@ func (d Document) changeMigration(id uint64, change func(*Migration) error) (Doc
 		return d, err
 	}
 	if m.State == MigrationFlipped && d.Migration(id).State != MigrationFlipped {
-		from, to := next.Shard(m.From), next.Shard(m.To)
-		from.Slots = append([]Range{}, without(from.Slots, m.Slots)...)
-		to.Slots = union(to.Slots, m.Slots)
+		next.flip(m)
 	}
 	return next, nil
+}
+
+// flip has the map say that a migration's target owns the slots.
+func (d *Document) flip(m *Migration) {
+	from, to := d.Shard(m.From), d.Shard(m.To)
+	from.Slots = append([]Range{}, without(from.Slots, m.Slots)...)
+	to.Slots = union(to.Slots, m.Slots)
+	m.State = MigrationFlipped
 }
 
 func (m *Migration) isAttempt(attempt uint64) error {

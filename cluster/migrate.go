@@ -173,6 +173,9 @@ func (r *migrationRun) decide(ctx context.Context) error {
 		return err
 	}
 	defer x.Close()
+	if _, err := r.g.opts.Document.Do(ctx, Look{}); err != nil { // nobody could decide while the slots are frozen
+		return fmt.Errorf("look for the meta group's leader: %w", err)
+	}
 	if err := r.catchUp(ctx, x); err != nil {
 		return err
 	}
@@ -278,8 +281,8 @@ func (r *migrationRun) catchUp(ctx context.Context, x *keyspace.SlotExport) erro
 	}
 }
 
-// freeze has the source serve the slots no more, sends the rest, and has the document decide. If that fails before it
-// has been asked for, the source serves them again.
+// freeze has the source serve the slots no more, sends the rest, and has the document decide, all in good time. Unless it is
+// unknown what was decided the source serves them again if that fails.
 func (r *migrationRun) freeze(ctx context.Context, x *keyspace.SlotExport) error {
 	short, cancel := context.WithTimeout(ctx, r.g.opts.Freeze)
 	defer cancel()
@@ -288,8 +291,8 @@ func (r *migrationRun) freeze(ctx context.Context, x *keyspace.SlotExport) error
 		err = r.sendRest(short, x)
 	}
 	if err == nil {
-		err = r.change(ctx, OwnMigration{Migration: r.m.ID, Attempt: r.m.Attempt})
-		if err == nil || !errors.Is(err, ErrRefused) {
+		err = r.change(short, OwnMigration{Migration: r.m.ID, Attempt: r.m.Attempt})
+		if err == nil || !errors.Is(err, ErrRefused) && !errors.Is(err, ErrNoLeader) {
 			return err // if it is unknown what was decided, the next attempt finds out
 		}
 	}

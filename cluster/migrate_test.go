@@ -212,12 +212,14 @@ func (m *moving) Do(ctx context.Context, o Op) (v *View, err error) {
 }
 
 // drive runs one driver.
-func (m *moving) drive() error {
+func (m *moving) drive() error { return m.driveBy(m) }
+
+func (m *moving) driveBy(d MigrationDocument) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	m.crash = cancel
 	g := NewMigrator(MigratorOptions{
-		Document: m, Source: m.shards[0], Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
+		Document: d, Source: m.shards[0], Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
 		Target: func(uint32) ShardLog { return m.shards[1] }, Part: 120, Entry: 400, Few: 4,
 	})
 	return g.Run(ctx, m.d.Migrations[0].ID)
@@ -400,5 +402,46 @@ func TestRecoveryEndsMigrations(t *testing.T) {
 		if seen[MigrationOwned] < 2 || seen[MigrationFlipped] < 2 {
 			t.Errorf("with shard %d: %v", held, seen)
 		}
+	}
+}
+
+// leaderless is the document while the meta group has no leader from some change on.
+type leaderless struct {
+	*moving
+	from Op
+	err  error
+}
+
+func (l leaderless) Do(ctx context.Context, o Op) (*View, error) {
+	if o != l.from {
+		return l.moving.Do(ctx, o)
+	}
+	if _, limited := ctx.Deadline(); o != (Look{}) && !limited {
+		l.t.Errorf("%T is asked for without end while the slots are frozen", o)
+	}
+	return nil, l.err
+}
+
+// TestMigrationThawsWithoutALeader: where nobody leads the meta group the slots are not frozen, or not for longer than a
+// migration may freeze them; unless they may be the target's.
+func TestMigrationThawsWithoutALeader(t *testing.T) {
+	own := OwnMigration{Migration: 1, Attempt: 1}
+	for _, c := range []struct {
+		from Op
+		err  error
+		want keyspace.SlotState
+	}{
+		{Look{}, ErrNoLeader, keyspace.Owned},
+		{own, ErrNoLeader, keyspace.Owned},
+		{own, refuse("no"), keyspace.Owned},
+		{own, raftfsm.ErrIndeterminate, keyspace.Frozen},
+	} {
+		m := newMoving(t)
+		err := m.driveBy(leaderless{m, c.from, c.err})
+		if got := m.shards[0].e.Keys().Slots().State(0); !errors.Is(err, c.err) || got != c.want {
+			t.Errorf("%T: %v: the slots are %v, not %v, and the driver ends with %v", c.from, c.err, got, c.want, err)
+		}
+		m.run()
+		m.check()
 	}
 }

@@ -113,6 +113,15 @@ func (m *clusterMap) own() (s *clusterShard, leads bool) {
 	return s, s != nil && s.leads(m.Self)
 }
 
+// leaderOf is who leads a shard, or did when last heard of; empty: nobody is known. This node itself knows that it does not
+// lead any more.
+func (m *clusterMap) leaderOf(s *clusterShard) string {
+	if s.Leader == m.Self && !s.Led {
+		return ""
+	}
+	return s.Leader
+}
+
 // leads says whether a node leads now, as far as is known.
 func (s *clusterShard) leads(node string) bool { return s.Led && s.Leader == node }
 

@@ -209,6 +209,32 @@ func TestClusterFollower(t *testing.T) {
 	}
 }
 
+// TestLeaderWithoutMajority: a node that led and has lost the others says so in every way that it is asked: it leads no more,
+// and knows of nobody who does.
+func TestLeaderWithoutMajority(t *testing.T) {
+	t.Parallel()
+	f := newFakeTopology(1, 1)
+	f.change(func(m *clusterMap) { m.Shards[0].Led = false })
+	c := startFake(t, f, "cluster-enabled yes").dial()
+	c.must("ROLE", "*5\r\n$5\r\nslave\r\n$1\r\n?\r\n:0\r\n$7\r\nconnect\r\n:100\r\n")
+	if info := c.do("INFO", "replication"); !strings.Contains(info, "role:slave\r\nmaster_host:?\r\nmaster_port:0\r\nmaster_link_status:down\r\n") {
+		t.Error(info)
+	}
+	nodes := c.do("CLUSTER", "NODES")
+	for n, flags := range []string{"myself,slave", "slave", "slave"} {
+		if line := fmt.Sprintf("%s 10.0.0.%d:700%d@1700%d %s - 0 0 7 connected\n", fakeID(n+1), n+1, n+1, n+1, flags); !strings.Contains(nodes, line) {
+			t.Errorf("%s is not in\n%s", line, nodes)
+		}
+	}
+	if shards := c.do("CLUSTER", "SHARDS"); strings.Contains(shards, "master") || !strings.Contains(shards, "replica") {
+		t.Error(shards)
+	}
+	if hello := c.do("HELLO"); !strings.Contains(hello, "replica") {
+		t.Error(hello)
+	}
+	c.must("CLUSTER FAILOVER", "-ERR Master is down or failed: the shard's replicas are electing another by themselves\r\n")
+}
+
 func TestKeysInSlot(t *testing.T) {
 	t.Parallel()
 	ts := start(t, "cluster-enabled yes")

@@ -576,6 +576,13 @@ func TestMembersOfTLSClientsOnly(t *testing.T) {
 	if v, err := client(members[1]).Get(ctx, "k").Result(); v != "v" {
 		t.Errorf("%q, %v", v, err)
 	}
+	if out, err := onCluster(t, members[0], "status"); err == nil || !strings.Contains(out, "certificate required") {
+		t.Errorf("larder cluster without a certificate: %v: %s", err, out)
+	}
+	mustCluster(t, members[0], "status", "--cert", files[1], "--key", files[3])
+	if out, err := onCluster(t, members[0], "status", "--cert", files[1]); err == nil || !strings.Contains(out, "--key") {
+		t.Errorf("a certificate without its key: %v: %s", err, out)
+	}
 	plain := newMember(t, members[0])
 	plain.port = freePort(t)
 	plain.process = startProcess(t, plain.command())

@@ -46,6 +46,7 @@ func (p *Planner) Plan(d Document, silence Silence, now int64) (Document, error)
 		return w.d, nil // whoever holds something keeps it
 	}
 	w.voters()
+	w.keep()
 	w.redirect()
 	w.shards()
 	w.leaders()
@@ -146,6 +147,25 @@ func inPlaceOf(have, want []NodeID) []NodeID {
 		}
 	}
 	return append(out, fresh...)
+}
+
+// keep has replicas that were to be given up stay, in the place of those whose node is leaving or gone: the shard's group
+// could not let them go, and without that nothing else is planned for it.
+func (w *planning) keep() {
+	for i := range w.d.Moves {
+		m := &w.d.Moves[i]
+		if m.To != "" || m.Paused || !w.up(m.From) {
+			continue
+		}
+		s := w.d.Shard(m.Shard)
+		at := slices.IndexFunc(s.Replicas, func(id NodeID) bool {
+			return !w.up(id) && !slices.ContainsFunc(w.d.Moves, func(o Move) bool { return o.Shard == s.ID && o.To == id })
+		})
+		if at >= 0 {
+			m.From, m.To, m.Canceled = s.Replicas[at], m.From, false
+			s.Replicas[at] = m.To
+		}
+	}
 }
 
 // redirect gives moves another aim whose node is leaving or gone. That node may have the replica by now, and the vote: a

@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -79,10 +80,10 @@ var slotErrors = []struct {
 
 // SlotError is the error that the text of an error reply of LARDER.SLOTS or LARDER.IMPORT stands for.
 func SlotError(text string) error {
-	code, _, _ := strings.Cut(text, " ")
+	code, said, _ := strings.Cut(text, " ")
 	for _, e := range slotErrors {
 		if e.code == code {
-			return e.err
+			return fmt.Errorf("%w%s", e.err, strings.TrimPrefix(said, e.err.Error()))
 		}
 	}
 	return errors.New(text)

@@ -9,6 +9,7 @@ import (
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/engine/value/collection"
 )
 
 // ErrExportLost: a whole data base changed, or too much at once. The export has to begin again, and the import with it.
@@ -19,12 +20,19 @@ var ErrExportLost = errors.New("the export of slots is out of date")
 // sent. As of then, and once nothing may change any more, the records that were sent, each newer one in the place of
 // the older, are those of the slots.
 //
+// Large collections are sent under numbers of the export's own, from 1 on within each slot. The target's last number so grows
+// with each import by what is in a slot, not by what the source's last number is: slots may go to and fro for ever. What one
+// export has sent makes sense to one import only.
+//
 // It belongs to one goroutine. Close ends it.
 type SlotExport struct {
 	ks    *Keyspace
 	slots [front.Slots]bool
 	walk  exportPlace // read so far; the walker's own
 	tx    Tx
+
+	numbers map[slotNumber]uint64 // of collections, as they are sent
+	last    [front.Slots]uint64   // one of each slot
 
 	// Written by Apply under the exclusive lock, or under the shared one by the export itself.
 	passed exportPlace // what changes from here on need not be noted
@@ -49,6 +57,12 @@ func (p exportPlace) compare(q exportPlace) int {
 	return cmp.Or(cmp.Compare(p.space, q.space), cmp.Compare(p.slot, q.slot), cmp.Compare(p.hash, q.hash))
 }
 
+// slotNumber is the number of a large collection, which no other of its slot has.
+type slotNumber struct {
+	slot   uint16
+	number uint64
+}
+
 type exportedNode struct {
 	db   int
 	slot uint16
@@ -65,7 +79,7 @@ const (
 
 // ExportSlots begins to copy slots: from now on changes are noted.
 func (ks *Keyspace) ExportSlots(ranges []SlotRange) *SlotExport {
-	x := &SlotExport{ks: ks, keys: map[string]struct{}{}, nodes: map[exportedNode]struct{}{}, dead: map[collectionID]struct{}{}}
+	x := &SlotExport{ks: ks, keys: map[string]struct{}{}, nodes: map[exportedNode]struct{}{}, dead: map[collectionID]struct{}{}, numbers: map[slotNumber]uint64{}}
 	for slot := range slotsOf(ranges) {
 		x.slots[slot] = true
 	}
@@ -164,15 +178,34 @@ func (x *SlotExport) step(size int) (parts [][]byte, err error) {
 	return p.parts, nil
 }
 
+// numberOf is the number under which a collection is sent.
+func (x *SlotExport) numberOf(slot uint16, number uint64) uint64 {
+	n, given := x.numbers[slotNumber{slot, number}]
+	if !given {
+		x.last[slot]++
+		n = x.last[slot]
+		x.numbers[slotNumber{slot, number}] = n
+	}
+	return n
+}
+
+// hashOf is the hash of a node under the number under which its collection is sent.
+func (x *SlotExport) hashOf(slot uint16, hash uint64) uint64 {
+	return x.numberOf(slot, hash>>value.NodeBits)<<value.NodeBits | hash&(1<<value.NodeBits-1)
+}
+
 // pack adds a record that is there, unless it is a node of a collection that is gone.
 func (x *SlotExport) pack(p *packer, db int, nodes bool, r *scanned) {
 	it := front.Item{Kind: r.entry.Kind, Enc: r.entry.Enc, Expire: r.entry.Expire, Value: r.entry.Value}
 	if nodes {
 		id := collectionID{r.position.Namespace, r.position.Slot, r.position.Hash >> value.NodeBits}
 		if _, dead := x.dead[id]; !dead {
-			p.add(&sent{what: sentNode, db: db, slot: r.position.Slot, hash: r.position.Hash, item: it})
+			p.add(&sent{what: sentNode, db: db, slot: r.position.Slot, hash: x.hashOf(r.position.Slot, r.position.Hash), item: it})
 		}
 		return
+	}
+	if it.Enc == value.Large && collection.CheckRoot(it.Value, it.Enc) == nil { // the target refuses what is damaged
+		it.Value = collection.WithNumber(it.Value, x.numberOf(r.position.Slot, collection.Number(it.Value)))
 	}
 	s := sent{what: sentKey, db: db, key: r.key, item: it, idle: coldIdle}
 	if r.use != 0 {
@@ -225,7 +258,7 @@ func (x *SlotExport) Changes(most, size int) (parts [][]byte, err error) {
 		}
 	}
 	for _, g := range gone {
-		p.add(&sent{what: sentGoneCollection, db: g.db, slot: g.slot, number: g.number})
+		p.add(&sent{what: sentGoneCollection, db: g.db, slot: g.slot, number: x.numberOf(g.slot, g.number)})
 	}
 	return p.parts, nil
 }
@@ -344,7 +377,7 @@ func (x *SlotExport) packNow(p *packer, nodes bool, c changed, r *scanned) {
 	case !r.gone:
 		x.pack(p, c.db, nodes, r)
 	case nodes:
-		p.add(&sent{what: sentGoneNode, db: c.db, slot: c.slot, hash: c.hash})
+		p.add(&sent{what: sentGoneNode, db: c.db, slot: c.slot, hash: x.hashOf(c.slot, c.hash)})
 	default:
 		p.add(&sent{what: sentGoneKey, db: c.db, key: c.key})
 	}

@@ -77,8 +77,9 @@ func (o *MigratorOptions) EnsureDefaults() {
 
 // Migrator drives migrations away from one shard.
 type Migrator struct {
-	opts MigratorOptions
-	sent atomic.Int64
+	opts  MigratorOptions
+	sent  atomic.Int64
+	waits atomic.Pointer[string]
 }
 
 // NewMigrator makes one.
@@ -136,6 +137,8 @@ type migrationRun struct {
 	entry  uint64 // the last one of the import
 	left   int64  // collections that the target has still to remove
 	pacer  pacer
+
+	hurried bool // clients wait, and would not have to if this attempt failed
 }
 
 func (r *migrationRun) run(ctx context.Context) error {
@@ -282,6 +285,7 @@ func (r *migrationRun) catchUp(ctx context.Context, x *keyspace.SlotExport) erro
 func (r *migrationRun) freeze(ctx context.Context, x *keyspace.SlotExport) error {
 	short, cancel := context.WithTimeout(ctx, r.g.opts.Freeze)
 	defer cancel()
+	r.hurried = true
 	err := r.source(short, command.SlotsFreeze)
 	if err == nil {
 		err = r.sendRest(short, x)
@@ -330,6 +334,7 @@ func (r *migrationRun) sendRest(ctx context.Context, x *keyspace.SlotExport) err
 // handOver has the target own the slots, which are frozen in the source, and the map say so. If the target has lost its
 // copy, since its data bases were flushed meanwhile, it gets another one first.
 func (r *migrationRun) handOver(ctx context.Context) error {
+	r.hurried = false
 	err := r.step(ctx, r.target, command.SlotsOwn)
 	if errors.Is(err, keyspace.ErrSpoiled) {
 		var x *keyspace.SlotExport
@@ -464,12 +469,20 @@ func (r *migrationRun) send(ctx context.Context, parts [][]byte, behind ...[][]b
 // the import is applied once.
 const proposals = 3
 
-// propose puts commands into a log and returns their replies, none of which is an error.
+// propose puts commands into a log and returns their replies, none of which is an error. It waits while the shard is busy.
 func (r *migrationRun) propose(ctx context.Context, log ShardLog, commands ...[][]byte) (replies []LogReply, err error) {
 	for try := 0; ; try++ {
 		replies, err = log.Propose(ctx, commands)
 		if err == nil {
+			r.g.waits.Store(nil)
 			break
+		}
+		if errors.Is(err, ErrBusy) {
+			if err := r.await(ctx, err); err != nil {
+				return nil, err
+			}
+			try = -1
+			continue
 		}
 		if try == proposals-1 || ctx.Err() != nil {
 			return nil, err

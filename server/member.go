@@ -176,7 +176,7 @@ func (m *member) listen(v *config.Values) error {
 		return nil
 	}
 	m.control = &http.Server{Handler: cluster.Control(cluster.ControlOptions{
-		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas, Log: m.localLog, Sent: m.sent,
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas, Log: m.localLog, Drives: m.drives,
 	}), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	on := m.endpoint.Serve(peer.Service{Kind: peer.Control})
 	m.running.Go(func() {
@@ -420,7 +420,7 @@ func (m *member) openAdmin() error {
 		return errors.New("admin-bind other than loopback needs an admin-token")
 	}
 	handler, err := cluster.Admin(cluster.AdminOptions{
-		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load(), Client: m.client, Replicas: m.replicas, Sent: m.sent,
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load(), Client: m.client, Replicas: m.replicas, Drives: m.drives,
 		Token: v.Cluster.AdminToken, Release: Version, Clock: time.Now,
 	})
 	if err != nil {

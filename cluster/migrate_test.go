@@ -443,3 +443,58 @@ func TestReceives(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// rewriting is a source and a target of which the last entries of the copy have large values rewritten.
+type rewriting struct {
+	*movingShard
+	source         *movingShard
+	rounds, behind int // behind: bytes of records that came while the slots were frozen
+	frozen         bool
+}
+
+func (s *rewriting) Propose(ctx context.Context, commands [][][]byte) ([]LogReply, error) {
+	for _, args := range commands {
+		switch {
+		case string(args[1]) == command.SlotsFreeze:
+			s.frozen = true
+		case command.Imports(args) && s.frozen:
+			s.behind += len(args[5])
+		case command.Imports(args) && s.rounds > 0:
+			s.rounds--
+			for i := range 200 {
+				s.source.apply(words("SET", fmt.Sprintf("{counter1}big%d", i), strings.Repeat(strconv.Itoa(s.rounds), 10_000)))
+			}
+		}
+	}
+	return s.movingShard.Propose(ctx, commands)
+}
+
+// The slots are not frozen while much is left to send, though in few records.
+func TestMigrationFreezesOnceLittleIsLeft(t *testing.T) {
+	m := newMoving(t)
+	target := &rewriting{movingShard: m.shards[1], source: m.shards[0], rounds: 40}
+	source := &rewriting{movingShard: m.shards[0]}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	m.crash = cancel
+	g := NewMigrator(MigratorOptions{
+		Document: m, Source: &froze{source, target}, Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
+		Target: func(uint32) ShardLog { return target }, Little: 100 << 10,
+	})
+	if err := g.Run(ctx, m.d.Migrations[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if target.rounds > 0 || target.behind > 200<<10 {
+		t.Fatalf("%d rounds are left; %d bytes were sent while the slots were frozen", target.rounds, target.behind)
+	}
+	m.check()
+}
+
+// froze tells the target's log that the source's slots are frozen.
+type froze struct{ source, target *rewriting }
+
+func (s *froze) Propose(ctx context.Context, commands [][][]byte) ([]LogReply, error) {
+	replies, err := s.source.Propose(ctx, commands)
+	s.target.frozen = s.source.frozen
+	return replies, err
+}

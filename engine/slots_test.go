@@ -461,3 +461,49 @@ func TestNumbersUsedUp(t *testing.T) {
 		}
 	}
 }
+
+// Changes are read by the megabyte, however few their records are.
+func TestChangesAreBounded(t *testing.T) {
+	e := openTest(t, vfs.NewMem())
+	defer e.close()
+	all := []keyspace.SlotRange{{From: 0, To: keyspace.SlotCount - 1}}
+	const keys, size = 60, 300_000
+	write := func(c string) {
+		for i := range keys {
+			e.do("HSET", fmt.Sprint("key", i), "field", strings.Repeat(c, size))
+		}
+	}
+	write("a")
+	x := e.SlotExport(all)
+	defer x.Close()
+	for more := true; more; {
+		var err error
+		if _, more, err = x.Next(64 << 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("b")
+	if few, err := x.Few(500, 512<<10); err != nil || few {
+		t.Fatal(few, err)
+	}
+	total := 0
+	for n := 1; n > 0; {
+		parts, err := x.Changes(4096, 64<<10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes := 0
+		for _, p := range parts {
+			bytes += len(p)
+		}
+		if total += bytes; bytes > 5<<20 {
+			t.Fatalf("%d bytes at a time", bytes)
+		}
+		if n, err = x.Changed(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if few, err := x.Few(500, 512<<10); err != nil || !few || total < keys*size {
+		t.Fatal(few, total, err)
+	}
+}

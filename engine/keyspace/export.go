@@ -75,6 +75,7 @@ const (
 	notedNode   = 48       // and a node, or a collection that is gone
 	mostNoted   = 64 << 20 // bytes; with more noted, the export is lost
 	changesStep = 64       // changed records read under the lock at a time
+	mostChanged = 4 << 20  // bytes of changed records read at a time, or one record
 )
 
 // ExportSlots begins to copy slots: from now on changes are noted.
@@ -239,26 +240,66 @@ func (x *SlotExport) Changed() (n int, err error) {
 	return len(x.keys) + len(x.nodes) + len(x.gone), nil
 }
 
-// Changes reads about most of the records that changed behind the walk, packed like those of Next; no parts: nothing
-// has changed.
+// Few says whether no more than most records were noted, which have no more than size bytes together, about.
+func (x *SlotExport) Few(most, size int) (few bool, err error) {
+	ks := x.ks
+	ks.mu.RLock()
+	defer ks.mu.RUnlock()
+	if x.lost {
+		return false, ErrExportLost
+	}
+	if len(x.keys)+len(x.nodes)+len(x.gone) > most {
+		return false, nil
+	}
+	for name := range x.keys {
+		if size -= x.sizeOf(changedKey(ks, name), false); size < 0 {
+			return false, nil
+		}
+	}
+	for n := range x.nodes {
+		if size -= x.sizeOf(n.changed(), true); size < 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// sizeOf is how many bytes a changed record has as the front knows it. What changed lately is seldom in the store alone.
+func (x *SlotExport) sizeOf(c changed, nodes bool) int {
+	sp := x.ks.mu.dbs[c.db]
+	if nodes {
+		sp = sp.Nodes
+	}
+	n := len(c.key) + notedNode
+	if l := x.ks.front.Find(sp, c.slot, c.hash, c.key); l.Known() {
+		n += len(x.ks.front.Item(&l).Value)
+	}
+	return n
+}
+
+// Changes reads about most of the records that changed behind the walk, packed like those of Next, but no more once they have
+// some megabytes; no parts: nothing has changed.
 func (x *SlotExport) Changes(most, size int) (parts [][]byte, err error) {
-	keys, nodes, gone, err := x.take(most)
-	if err != nil {
-		return nil, err
-	}
 	p := &packer{size: size}
-	for some := range slices.Chunk(keys, changesStep) {
-		if err := x.packChanged(p, false, some); err != nil {
+	for room := mostChanged; most > 0 && room > 0; {
+		keys, nodes, gone, bytes, err := x.take(min(most, changesStep), room)
+		n := len(keys) + len(nodes) + len(gone)
+		if err != nil {
 			return nil, err
 		}
-	}
-	for some := range slices.Chunk(nodes, changesStep) {
-		if err := x.packChanged(p, true, some); err != nil {
+		if n == 0 {
+			break
+		}
+		most, room = most-n, room-bytes
+		if err := x.packChanged(p, false, keys); err != nil {
 			return nil, err
 		}
-	}
-	for _, g := range gone {
-		p.add(&sent{what: sentGoneCollection, db: g.db, slot: g.slot, number: x.numberOf(g.slot, g.number)})
+		if err := x.packChanged(p, true, nodes); err != nil {
+			return nil, err
+		}
+		for _, g := range gone {
+			p.add(&sent{what: sentGoneCollection, db: g.db, slot: g.slot, number: x.numberOf(g.slot, g.number)})
+		}
 	}
 	return p.parts, nil
 }
@@ -271,43 +312,57 @@ type changed struct {
 	key  []byte
 }
 
+func changedKey(ks *Keyspace, name string) changed {
+	key := []byte(name[1:])
+	return changed{int(name[0]), Slot(key), ks.hash(key), key}
+}
+
+func (n exportedNode) changed() changed {
+	return changed{n.db, n.slot, n.hash, front.AppendNodeKey(nil, n.slot, n.hash)}
+}
+
 // reread is a record that was read again; known: the front knew it.
 type reread struct {
 	scanned
 	known bool
 }
 
-// take takes about most of the notes. Their order does not matter: each names a record that is read as it is then.
-func (x *SlotExport) take(most int) (keys, nodes []changed, gone []goneCollection, err error) {
+// take takes up to most of the notes of each kind, or fewer whose records have about room bytes. Their order does not matter:
+// each names a record that is read as it is then.
+func (x *SlotExport) take(most, room int) (keys, nodes []changed, gone []goneCollection, size int, err error) {
 	x.ks.mu.Lock()
 	defer x.ks.mu.Unlock()
 	if x.lost {
-		return nil, nil, nil, ErrExportLost
+		return nil, nil, nil, 0, ErrExportLost
 	}
 	for name := range x.keys {
-		if len(keys) == most {
+		if len(keys) == most || size >= room {
 			break
 		}
-		key := []byte(name[1:])
-		keys = append(keys, changed{int(name[0]), Slot(key), x.ks.hash(key), key})
+		c := changedKey(x.ks, name)
+		keys, size = append(keys, c), size+x.sizeOf(c, false)
 		delete(x.keys, name)
 		x.size -= len(name) + notedKey
 	}
 	for n := range x.nodes {
-		if len(keys)+len(nodes) >= most {
+		if len(keys)+len(nodes) >= most || size >= room {
 			break
 		}
-		nodes = append(nodes, changed{n.db, n.slot, n.hash, front.AppendNodeKey(nil, n.slot, n.hash)})
+		c := n.changed()
+		nodes, size = append(nodes, c), size+x.sizeOf(c, true)
 		delete(x.nodes, n)
 		x.size -= notedNode
 	}
 	n := min(len(x.gone), most)
 	gone, x.gone = x.gone[:n:n], x.gone[n:]
-	return keys, nodes, gone, nil
+	return keys, nodes, gone, size, nil
 }
 
 // packChanged reads records as they are now, all at one moment.
 func (x *SlotExport) packChanged(p *packer, nodes bool, list []changed) error {
+	if len(list) == 0 {
+		return nil
+	}
 	read := make([]reread, len(list))
 	v, err := x.readChanged(nodes, list, read)
 	if v != nil {

@@ -118,7 +118,7 @@ type ControlOptions struct {
 
 // Control is the handler of the control API. It is served from before the node joins.
 func Control(o ControlOptions) http.Handler {
-	c := control{o}
+	c := control{o, make(chan struct{}, 1)}
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET " + pathPing:      c.ping,
@@ -130,7 +130,7 @@ func Control(o ControlOptions) http.Handler {
 		"POST " + pathLog + "{shard}": c.propose,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), callTime)
+			ctx, cancel := context.WithTimeout(r.Context(), callTime+transferTime(min(r.ContentLength, MaxLogRequest)))
 			defer cancel()
 			out, err := answer(r.WithContext(ctx))
 			respond(w, out, err)
@@ -139,7 +139,10 @@ func Control(o ControlOptions) http.Handler {
 	return mux
 }
 
-type control struct{ ControlOptions }
+type control struct {
+	ControlOptions
+	large chan struct{} // holds something while a large request is taken
+}
 
 // respond writes an answer or an error. A failure to write is the caller's to notice.
 func respond(w http.ResponseWriter, out any, err error) {

@@ -400,6 +400,7 @@ func (m *member) start(known bool) (err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	m.following.Go(func() { m.follow(ctx) })
+	m.following.Go(func() { m.route(ctx) })
 	if m.endpoint != nil {
 		m.running.Go(func() { m.askStanding(ctx) })
 	}

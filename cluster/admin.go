@@ -22,8 +22,8 @@ type AdminOptions struct {
 	Meta     *Meta
 	Client   *Client
 	Replicas Replicas
+	Drives   func() map[uint64]Drive // as in ControlOptions
 	// Token has to be shown as a bearer token; empty: none is asked for.
-	Sent    func() map[uint64]int64 // as in ControlOptions
 	Token   string
 	Release string
 	Clock   func() time.Time
@@ -185,7 +185,7 @@ func (a admin) survey(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	local := func() NodeStatus { return localStatus(a.Self, a.Meta, a.Replicas, a.Sent) }
+	local := func() NodeStatus { return localStatus(a.Self, a.Meta, a.Replicas, a.Drives) }
 	r := Survey(ctx, v, a.Self, local, a.Client, a.Patience)
 	return &r, nil
 }

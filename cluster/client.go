@@ -57,6 +57,7 @@ const (
 	codeIndeterminate = "indeterminate"
 	codeUnavailable   = "unavailable"
 	codeInvalid       = "invalid"
+	codeBusy          = "busy"
 )
 
 // fault is an error on its way.
@@ -81,6 +82,8 @@ func encodeFault(err error) (fault, int) {
 	case errors.Is(err, raftfsm.ErrNotLeader):
 		f.Code = codeNotLeader
 		return f, http.StatusMisdirectedRequest
+	case errors.Is(err, ErrBusy):
+		f.Code = codeBusy
 	case errors.Is(err, errInvalid):
 		f.Code = codeInvalid
 		return f, http.StatusBadRequest
@@ -98,6 +101,8 @@ func (f fault) decode() error {
 		return refusal{f.Message}
 	case codeRemoved:
 		return removal{refusal{f.Message}}
+	case codeBusy:
+		return busy{f.Message}
 	case codeNotLeader:
 		return raftfsm.ErrNotLeader
 	case codeIndeterminate:

@@ -52,11 +52,17 @@ type MemberInfo struct {
 
 // NodeStatus is what a node says of itself.
 type NodeStatus struct {
-	Node     NodeID          `json:"node"`
-	Version  uint64          `json:"version"` // of the document that it knows
-	Replicas []ReplicaStatus `json:"replicas"`
-	// Sent is how many bytes of records it has sent for each migration that it drives.
-	Sent map[uint64]int64 `json:"sent,omitempty"`
+	Node     NodeID           `json:"node"`
+	Version  uint64           `json:"version"` // of the document that it knows
+	Replicas []ReplicaStatus  `json:"replicas"`
+	Drives   map[uint64]Drive `json:"drives,omitempty"` // the migrations away from shards that it leads
+}
+
+// Drive is what a node does for a migration.
+type Drive struct {
+	Driven  bool   `json:"driven,omitempty"`
+	Sent    int64  `json:"sent,omitempty"`    // bytes of records in this attempt
+	Trouble string `json:"trouble,omitempty"` // what it waits for, or what ended the last attempt
 }
 
 // Replica is a replica of a group on this node. raftfsm.Group is one.
@@ -106,15 +112,15 @@ type ControlOptions struct {
 	Replicas Replicas
 	// Log is the log of a shard that this node leads; nil: it does not. The whole: no migration comes here.
 	Log func(shard uint32) ShardLog
-	// Sent is how many bytes of records were sent for each migration that this node drives; nil: it drives none.
-	Sent func() map[uint64]int64
+	// Drives is what this node does for migrations; nil: nothing.
+	Drives func() map[uint64]Drive
 	// Silent is which nodes do not answer this one, if it leads the meta group; nil: it never does.
 	Silent func() (list []NodeID, leads bool)
 }
 
 // Control is the handler of the control API. It is served from before the node joins.
 func Control(o ControlOptions) http.Handler {
-	c := control{o}
+	c := control{o, make(chan struct{}, 1)}
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET " + pathPing:      c.ping,
@@ -126,7 +132,7 @@ func Control(o ControlOptions) http.Handler {
 		"POST " + pathLog + "{shard}": c.propose,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), callTime)
+			ctx, cancel := context.WithTimeout(r.Context(), callTime+transferTime(min(r.ContentLength, MaxLogRequest)))
 			defer cancel()
 			out, err := answer(r.WithContext(ctx))
 			respond(w, out, err)
@@ -135,7 +141,10 @@ func Control(o ControlOptions) http.Handler {
 	return mux
 }
 
-type control struct{ ControlOptions }
+type control struct {
+	ControlOptions
+	large chan struct{} // holds something while a large request is taken
+}
 
 // respond writes an answer or an error. A failure to write is the caller's to notice.
 func respond(w http.ResponseWriter, out any, err error) {
@@ -181,11 +190,11 @@ func (c control) ping(*http.Request) (any, error) {
 }
 
 func (c control) status(*http.Request) (any, error) {
-	return localStatus(c.Self, c.Meta(), c.Replicas, c.Sent), nil
+	return localStatus(c.Self, c.Meta(), c.Replicas, c.Drives), nil
 }
 
 // localStatus is what this node says of itself.
-func localStatus(self NodeID, m *Meta, replicas Replicas, sent func() map[uint64]int64) NodeStatus {
+func localStatus(self NodeID, m *Meta, replicas Replicas, drives func() map[uint64]Drive) NodeStatus {
 	s := NodeStatus{Node: self, Replicas: []ReplicaStatus{}}
 	if m != nil && m.View() != nil {
 		s.Version = m.View().Document.Version
@@ -193,8 +202,8 @@ func localStatus(self NodeID, m *Meta, replicas Replicas, sent func() map[uint64
 	for group, r := range replicas() {
 		s.Replicas = append(s.Replicas, StatusOf(group, r))
 	}
-	if sent != nil {
-		s.Sent = sent()
+	if drives != nil {
+		s.Drives = drives()
 	}
 	return s
 }

@@ -45,6 +45,7 @@ type MigratorOptions struct {
 	Part   int           // bytes of records in a command; default 64 KiB
 	Entry  int           // bytes of records in an entry, which takes some ms to apply; default 128 KiB
 	Few    int           // the slots are frozen once no more records than this are left to send; default 512
+	Little int           // and no more bytes of them than this; default 512 KiB
 	Freeze time.Duration // how long they may stay frozen before the attempt gives up; default 2 s
 	Clock  func() time.Time
 	Busy   func() bool // says whether this node has other work in the background; nil: it has none
@@ -62,6 +63,9 @@ func (o *MigratorOptions) EnsureDefaults() {
 	if o.Few == 0 {
 		o.Few = 512
 	}
+	if o.Little == 0 {
+		o.Little = 512 << 10
+	}
 	if o.Freeze == 0 {
 		o.Freeze = 2 * time.Second
 	}
@@ -78,8 +82,9 @@ func (o *MigratorOptions) EnsureDefaults() {
 
 // Migrator drives migrations away from one shard.
 type Migrator struct {
-	opts MigratorOptions
-	sent atomic.Int64
+	opts  MigratorOptions
+	sent  atomic.Int64
+	waits atomic.Pointer[string]
 }
 
 // NewMigrator makes one.
@@ -137,6 +142,8 @@ type migrationRun struct {
 	entry  uint64 // the last one of the import
 	left   int64  // collections that the target has still to remove
 	pacer  pacer
+
+	hurried bool // clients wait, and would not have to if this attempt failed
 }
 
 func (r *migrationRun) run(ctx context.Context) error {
@@ -257,7 +264,7 @@ const patientRounds = 32
 
 // catchUp sends what has changed until little is left.
 func (r *migrationRun) catchUp(ctx context.Context, x *keyspace.SlotExport) error {
-	few := r.g.opts.Few
+	few, little := r.g.opts.Few, r.g.opts.Little
 	for round := 1; ; round++ {
 		if err := r.wanted(); err != nil {
 			return err
@@ -267,16 +274,15 @@ func (r *migrationRun) catchUp(ctx context.Context, x *keyspace.SlotExport) erro
 				return err
 			}
 		}
-		changed, err := x.Changed()
-		if err != nil || changed <= few && r.left == 0 {
+		if enough, err := x.Few(few, little); err != nil || enough && r.left == 0 {
 			return err
 		}
 		if err := r.sendChanges(ctx, x); err != nil {
 			return err
 		}
-		if round%patientRounds == 0 && few < 64*r.g.opts.Few {
-			few *= 2
-			r.g.opts.Logger.Warn("slots change faster than they are sent; they will be frozen with more left to send", "migration", r.m.ID, "records", few)
+		if round%patientRounds == 0 && (few < 64*r.g.opts.Few || little < MaxLogRequest) {
+			few, little = min(2*few, 64*r.g.opts.Few), min(2*little, MaxLogRequest)
+			r.g.opts.Logger.Warn("slots change faster than they are sent; they will be frozen with more left to send", "migration", r.m.ID, "records", few, "bytes", little)
 		}
 	}
 }
@@ -286,6 +292,7 @@ func (r *migrationRun) catchUp(ctx context.Context, x *keyspace.SlotExport) erro
 func (r *migrationRun) freeze(ctx context.Context, x *keyspace.SlotExport) error {
 	short, cancel := context.WithTimeout(ctx, r.g.opts.Freeze)
 	defer cancel()
+	r.hurried = true
 	err := r.source(short, command.SlotsFreeze)
 	if err == nil {
 		err = r.sendRest(short, x)
@@ -334,6 +341,7 @@ func (r *migrationRun) sendRest(ctx context.Context, x *keyspace.SlotExport) err
 // handOver has the target own the slots, which are frozen in the source, and the map say so. If the target has lost its
 // copy, since its data bases were flushed meanwhile, it gets another one first.
 func (r *migrationRun) handOver(ctx context.Context) error {
+	r.hurried = false
 	err := r.step(ctx, r.target, command.SlotsOwn)
 	if errors.Is(err, keyspace.ErrSpoiled) {
 		var x *keyspace.SlotExport
@@ -424,7 +432,7 @@ func (r *migrationRun) drop(ctx context.Context, log ShardLog) error {
 	return nil
 }
 
-// sendChanges sends records that have changed, some thousands at most.
+// sendChanges sends records that have changed, some thousands or some megabytes at most.
 func (r *migrationRun) sendChanges(ctx context.Context, x *keyspace.SlotExport) error {
 	parts, err := x.Changes(mostChanges, r.g.opts.Part)
 	if err != nil {
@@ -436,12 +444,19 @@ func (r *migrationRun) sendChanges(ctx context.Context, x *keyspace.SlotExport) 
 // mostChanges is how many changed records are read at a time.
 const mostChanges = 4096
 
+// hurriedEntry is how many times larger an entry is while clients wait: for them, not beside them.
+const hurriedEntry = 4
+
 // send has the target import parts, in order, several in an entry, and do what is to be done behind them, in the last.
 func (r *migrationRun) send(ctx context.Context, parts [][]byte, behind ...[][]byte) error {
+	entry := r.g.opts.Entry
+	if r.hurried {
+		entry *= hurriedEntry
+	}
 	for len(parts) > 0 || len(behind) > 0 {
 		var commands [][][]byte
 		size := 0
-		for len(parts) > 0 && (size == 0 || size+len(parts[0]) <= r.g.opts.Entry) {
+		for len(parts) > 0 && (size == 0 || size+len(parts[0]) <= entry) {
 			r.entry++
 			h := keyspace.ImportHead{Migration: r.m.ID, Attempt: r.m.Attempt, Entry: r.entry, Seed: r.g.opts.Seed()}
 			commands = append(commands, command.ImportArgs(h, parts[0]))
@@ -468,12 +483,20 @@ func (r *migrationRun) send(ctx context.Context, parts [][]byte, behind ...[][]b
 // the import is applied once.
 const proposals = 3
 
-// propose puts commands into a log and returns their replies, none of which is an error.
+// propose puts commands into a log and returns their replies, none of which is an error. It waits while the shard is busy.
 func (r *migrationRun) propose(ctx context.Context, log ShardLog, commands ...[][]byte) (replies []LogReply, err error) {
 	for try := 0; ; try++ {
 		replies, err = log.Propose(ctx, commands)
 		if err == nil {
+			r.g.waits.Store(nil)
 			break
+		}
+		if errors.Is(err, ErrBusy) {
+			if err := r.await(ctx, err); err != nil {
+				return nil, err
+			}
+			try = -1
+			continue
 		}
 		if try == proposals-1 || ctx.Err() != nil {
 			return nil, err

@@ -44,6 +44,8 @@ type GroupLog struct {
 	Group interface{ Propose(*raftfsm.Proposal) }
 	// Loop stands for it in the origin of entries: no event loop of the node has the number.
 	Loop uint32
+	// Brake says why commands cannot be taken now, an error that wraps ErrBusy; nil: nothing is in the way of any.
+	Brake func(commands [][][]byte) error
 }
 
 // Propose implements ShardLog. The commands may come from another node: those that are not a migration's are refused.
@@ -56,6 +58,11 @@ func (g GroupLog) Propose(ctx context.Context, commands [][][]byte) ([]LogReply,
 			return nil, err
 		}
 		batch.AddWrite(row, 0, args)
+	}
+	if g.Brake != nil {
+		if err := g.Brake(commands); err != nil {
+			return nil, err
+		}
 	}
 	answered := make(chan error, 1)
 	g.Group.Propose(&raftfsm.Proposal{

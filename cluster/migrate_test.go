@@ -445,3 +445,146 @@ func TestMigrationThawsWithoutALeader(t *testing.T) {
 		m.check()
 	}
 }
+
+// busyLog is a target that is busy until somebody has looked.
+type busyLog struct {
+	*movingShard
+	busy func(args [][]byte) bool
+}
+
+func (s *busyLog) Propose(ctx context.Context, commands [][][]byte) ([]LogReply, error) {
+	for _, args := range commands {
+		if s.busy(args) {
+			return nil, Busy("it has one of three voters")
+		}
+	}
+	return s.movingShard.Propose(ctx, commands)
+}
+
+// A migration waits for a target that is busy, says so, and can be paused; while clients wait it gives up at once.
+func TestMigrationWaitsForABusyTarget(t *testing.T) {
+	m := newMoving(t)
+	id := m.d.Migrations[0].ID
+	target := &busyLog{movingShard: m.shards[1]}
+	g := NewMigrator(MigratorOptions{
+		Document: m, Source: m.shards[0], Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
+		Target: func(uint32) ShardLog { return target },
+	})
+	run := func(busy func(args [][]byte) bool) error {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		m.crash, target.busy = cancel, busy
+		return g.Run(ctx, id)
+	}
+	asked := 0
+	begins := func(args [][]byte) bool { _, b := command.BeginsImport(args); return b }
+	err := run(func(args [][]byte) bool {
+		if !begins(args) {
+			return false
+		}
+		if asked++; asked == 2 && g.Waits() == "it has one of three voters" {
+			m.d = must(t, m.d, PauseMigration{id})
+		}
+		return true
+	})
+	if !errors.Is(err, ErrPaused) || asked != 2 {
+		t.Fatalf("asked %d times: %v", asked, err)
+	}
+	m.d = must(t, m.d, ResumeMigration{id})
+	if err := run(func(args [][]byte) bool { return string(args[1]) == command.SlotsSeal }); !errors.Is(err, ErrBusy) {
+		t.Fatal(err)
+	}
+	if s := m.shards[0].e.SlotState(0); s != keyspace.Owned {
+		t.Fatalf("slot 0 is %v", s)
+	}
+	waits := map[bool]int{}
+	err = run(func(args [][]byte) bool {
+		if !begins(args) && !command.Imports(args) {
+			return false
+		}
+		waits[begins(args)]++
+		return waits[begins(args)] == 1
+	})
+	if err != nil || len(waits) != 2 {
+		t.Fatal(waits, err)
+	}
+	m.check()
+}
+
+// A shard that has not all its voters yet is given no slots, unless the migration is decided.
+func TestReceives(t *testing.T) {
+	d := must(t, founded(t, 2, 3), Join{Node: aNode(2, "")}, Join{Node: aNode(3, "")}, MigrateSlots{From: 1, To: 2, Slots: []Range{{0, 6000}}})
+	one := d.Migrations[0].ID
+	for voters, want := range []bool{false, false, true, true} {
+		if err := d.Receives(one, 2, voters); (err == nil) != want || err != nil && !errors.Is(err, ErrBusy) {
+			t.Errorf("%d voters: %v", voters, err)
+		}
+	}
+	if d.Receives(one+1, 2, 3) == nil {
+		t.Error("slots of a migration that nobody knows are taken")
+	}
+	pinned := d.Clone()
+	pinned.Shard(2).Pinned = true
+	if err := pinned.Receives(one, 2, 1); err != nil {
+		t.Error(err)
+	}
+	decided := must(t, d, AttemptMigration{Migration: one}, OwnMigration{Migration: one, Attempt: 1})
+	if err := decided.Receives(one, 2, 1); err != nil {
+		t.Error(err)
+	}
+}
+
+// rewriting is a source and a target of which the last entries of the copy have large values rewritten.
+type rewriting struct {
+	*movingShard
+	source         *movingShard
+	rounds, behind int // behind: bytes of records that came while the slots were frozen
+	frozen         bool
+}
+
+func (s *rewriting) Propose(ctx context.Context, commands [][][]byte) ([]LogReply, error) {
+	for _, args := range commands {
+		switch {
+		case string(args[1]) == command.SlotsFreeze:
+			s.frozen = true
+		case command.Imports(args) && s.frozen:
+			s.behind += len(args[5])
+		case command.Imports(args) && s.rounds > 0:
+			s.rounds--
+			for i := range 200 {
+				s.source.apply(words("SET", fmt.Sprintf("{counter1}big%d", i), strings.Repeat(strconv.Itoa(s.rounds), 10_000)))
+			}
+		}
+	}
+	return s.movingShard.Propose(ctx, commands)
+}
+
+// The slots are not frozen while much is left to send, though in few records.
+func TestMigrationFreezesOnceLittleIsLeft(t *testing.T) {
+	m := newMoving(t)
+	target := &rewriting{movingShard: m.shards[1], source: m.shards[0], rounds: 40}
+	source := &rewriting{movingShard: m.shards[0]}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	m.crash = cancel
+	g := NewMigrator(MigratorOptions{
+		Document: m, Source: &froze{source, target}, Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
+		Target: func(uint32) ShardLog { return target }, Little: 100 << 10,
+	})
+	if err := g.Run(ctx, m.d.Migrations[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if target.rounds > 0 || target.behind > 200<<10 {
+		t.Fatalf("%d rounds are left; %d bytes were sent while the slots were frozen", target.rounds, target.behind)
+	}
+	m.check()
+}
+
+// froze tells the target's log that the source's slots are frozen.
+type froze struct{ source, target *rewriting }
+
+func (s *froze) Propose(ctx context.Context, commands [][][]byte) ([]LogReply, error) {
+	replies, err := s.source.Propose(ctx, commands)
+	s.target.frozen = s.source.frozen
+	return replies, err
+}

@@ -15,9 +15,17 @@ import (
 	"github.com/larder-db/larder/raftfsm"
 )
 
-// MaxLogRequest bounds the commands that one request takes to a shard's log: an entry of records, and one record more,
-// which may be a leaf of a collection or a piece of a string.
-const MaxLogRequest = 64 << 20
+// MaxLogRequest bounds the commands that one request takes to a shard's log: as an entry of the log is. A record may be that
+// large, since a single element of a collection may.
+const MaxLogRequest = 1 << 30
+
+// largeRequest is how long a request is of which a node takes one at a time.
+const largeRequest = 8 << 20
+
+// transferTime is how much longer a request may take for its length.
+func transferTime(size int64) time.Duration {
+	return time.Duration(max(size, 0)>>20) * 100 * time.Millisecond
+}
 
 // maxLogArguments bounds the arguments of all commands of a request. Those of an entry of records are few; a step names up to
 // half as many ranges of slots as there are slots.
@@ -83,8 +91,19 @@ func (c control) propose(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errInvalid, err)
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxLogRequest))
-	if err != nil {
+	if r.ContentLength < 0 || r.ContentLength > MaxLogRequest {
+		return nil, fmt.Errorf("%w: commands of %d bytes", errInvalid, r.ContentLength)
+	}
+	if r.ContentLength > largeRequest {
+		select {
+		case c.large <- struct{}{}:
+			defer func() { <-c.large }()
+		case <-r.Context().Done():
+			return nil, Busy("another large record is being taken")
+		}
+	}
+	b := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, b); err != nil {
 		return nil, fmt.Errorf("%w: %w", errInvalid, err)
 	}
 	commands, err := decodeCommands(b)
@@ -120,7 +139,7 @@ type RemoteLog struct {
 	Local func(shard uint32) ShardLog
 	// Leader is who leads it, as far as this node's own replica knows; empty: unknown.
 	Leader func(shard uint32) NodeID
-	// Patience is for how long a leader is looked for, and how long an answer may take.
+	// Patience is for how long a leader is looked for, and how long an answer may take, besides what many bytes take.
 	Patience time.Duration
 }
 
@@ -172,7 +191,13 @@ func (l RemoteLog) try(ctx context.Context, commands [][][]byte) ([]LogReply, er
 
 // ask asks one node.
 func (l RemoteLog) ask(ctx context.Context, address string, commands [][][]byte) ([]LogReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.Patience)
+	size := 0
+	for _, args := range commands {
+		for _, a := range args {
+			size += len(a)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.Patience+transferTime(int64(size)))
 	defer cancel()
 	return l.Client.Propose(ctx, address, l.Shard, commands)
 }

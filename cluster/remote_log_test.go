@@ -78,6 +78,10 @@ func TestRemoteLogFindsTheLeader(t *testing.T) {
 	if err != nil || len(replies) != 2 || replies[0].first() != 2 || !errors.Is(replies[1].Err(), keyspace.ErrStale) {
 		t.Errorf("%+v, %v", replies, err)
 	}
+	large := command.ImportArgs(keyspace.ImportHead{Migration: 1, Attempt: 1, Entry: 1}, make([]byte, 80<<20))
+	if replies, err := log.Propose(ctx, [][][]byte{large}); err != nil || len(replies) != 1 || replies[0].Error == "" {
+		t.Errorf("a large record: %d replies, %v", len(replies), err)
+	}
 	if _, err := log.Propose(ctx, [][][]byte{words("SET", "a", "1")}); err == nil {
 		t.Error("a client's command was taken")
 	}

@@ -64,6 +64,8 @@ type MigrationReport struct {
 	Migration
 	Driven bool  `json:"driven" doc:"The node that leads the source is at it"`
 	Sent   int64 `json:"sent" doc:"Bytes of records that it has sent in this attempt"`
+
+	Trouble string `json:"trouble,omitempty" doc:"What it waits for, or what ended the last attempt"`
 }
 
 // Survey asks all nodes and reports. Those who do not answer within the time are reported so.
@@ -120,8 +122,9 @@ func Survey(ctx context.Context, v *View, self NodeID, local func() NodeStatus, 
 		one := MigrationReport{Migration: m}
 		for _, s := range said {
 			if s != nil {
-				sent, driven := s.Sent[m.ID]
-				one.Driven, one.Sent = one.Driven || driven, one.Sent+sent
+				drive := s.Drives[m.ID]
+				one.Driven, one.Sent = one.Driven || drive.Driven, one.Sent+drive.Sent
+				one.Trouble = cmp.Or(one.Trouble, drive.Trouble)
 			}
 		}
 		r.Migrations = append(r.Migrations, one)

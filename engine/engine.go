@@ -272,11 +272,28 @@ func (e *Engine) do(c *upcoming, w reply.Writer) error {
 	e.tx.Again(c.mode, c.db)
 	if r, ok := e.declare.refused(e.keys.Slots(), row, c.args); ok {
 		w.Error(r.String())
+	} else if e.keys.NumbersUsedUp() && addsData(row, c.args) {
+		w.Error(numbersUsedUp)
 	} else {
 		row.Do(&e.tx, c.args, w)
 	}
 	e.done.commands.Add(int64(commands))
 	return e.tx.Err()
+}
+
+// numbersUsedUp answers commands that add data once a shard has made some 64 billion large collections.
+const numbersUsedUp = "ERR the numbers of this shard's large collections are used up: it takes no new data; move its slots to a new shard"
+
+// addsData says whether a command, or one of a transaction's, is for storing more.
+func addsData(row *command.Command, args [][]byte) (adds bool) {
+	if row != command.Exec() {
+		return row.Flags&command.DenyOOM != 0
+	}
+	_ = command.EachNested(args, func(c command.Nested) error { // do has checked it
+		adds = adds || c.Row != nil && c.Row.Flags&command.DenyOOM != 0
+		return nil
+	})
+	return adds
 }
 
 // execError says what is wrong with an entry that holds a bad transaction.

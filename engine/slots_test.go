@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -370,5 +371,139 @@ func TestSlotsAreCopiedWhileInUse(t *testing.T) {
 	}
 	for _, s := range []*shard{m.source, m.target, m.model} {
 		s.close()
+	}
+}
+
+// trip moves slots from one shard to another, as they are while nothing changes them.
+func (m *migrationTest) trip(id uint64, from, to *shard) {
+	m.t.Helper()
+	m.must(from.slots(command.SlotsFreeze, id, 1, m.ranges))
+	m.must(to.slots(command.SlotsBeginImport, id, 1, m.ranges))
+	x := from.SlotExport(m.ranges)
+	defer x.Close()
+	head := keyspace.ImportHead{Migration: id, Attempt: 1, Seed: 42}
+	for more := true; more; {
+		var parts [][]byte
+		var err error
+		if parts, more, err = x.Next(16 << 10); err != nil {
+			m.t.Fatal(err)
+		}
+		for _, p := range parts {
+			head.Entry++
+			if got := to.at(m.clock, 0, command.ImportArgs(head, p)); got != ":0" {
+				m.t.Fatal("trip ", id, ": ", got)
+			}
+		}
+	}
+	m.must(to.slots(command.SlotsSeal, id, 1, m.ranges))
+	m.must(to.slots(command.SlotsOwn, id, 1, m.ranges))
+	m.must(from.slots(command.SlotsDisown, id, 1, m.ranges))
+	for m.drop(from, id, 1) {
+	}
+}
+
+// Slots with large collections go to and fro for as long as one likes: the numbers of collections are not used up.
+func TestSlotsGoToAndFro(t *testing.T) {
+	m := newMigrationTest(t, 1)
+	m.load(1500 / race.Factor)
+	want := digest(t, m.source.Engine)
+	from, to := m.source, m.target
+	kept := digest(t, to.Engine)
+	for id := range uint64(60) {
+		m.trip(id+1, from, to)
+		from, to = to, from
+		if id%7 == 0 {
+			from.commit()
+			from.chill()
+		}
+	}
+	a, b := digest(t, from.Engine), digest(t, to.Engine)
+	if got := [2]uint64{a[0] ^ b[0], a[1] + b[1]}; got != [2]uint64{want[0] ^ kept[0], want[1] + kept[1]} {
+		t.Fatalf("%d and %d keys of %d", a[1], b[1], want[1])
+	}
+	for _, s := range []*shard{m.source, m.target, m.model} {
+		s.close()
+	}
+}
+
+// A shard whose numbers of large collections are all but used up takes no more data, and serves what it has.
+func TestNumbersUsedUp(t *testing.T) {
+	s := newShard(t, "shard")
+	defer s.close()
+	s.at(0, 0, byteArgs("SET", "{a}small", "v"))
+	s.at(0, 0, byteArgs("SET", "{a}large", strings.Repeat("v", 100_000)))
+	slot := keyspace.Slot([]byte("b"))
+	ranges := []keyspace.SlotRange{{From: slot, To: slot}}
+	gone := binary.AppendUvarint([]byte{4, 0}, uint64(slot)) // a node that is gone, of a collection of a high number
+	gone = binary.AppendUvarint(gone, (1<<36-3)<<27)
+	for _, args := range [][][]byte{
+		command.SlotsArgs(command.SlotsDisown, 0, 0, ranges), command.SlotsArgs(command.SlotsBeginImport, 1, 1, ranges),
+		command.ImportArgs(keyspace.ImportHead{Migration: 1, Attempt: 1, Entry: 1, Seed: 42}, gone),
+	} {
+		if got := s.at(0, 0, args); got[0] == '-' {
+			t.Fatal(got)
+		}
+	}
+	exec := command.AppendNested(command.BeginExec(command.Guard{}, 1), 0, byteArgs("SET", "{a}x", "v"))
+	for _, c := range []struct {
+		want string
+		args [][]byte
+	}{
+		{"-" + numbersUsedUp, byteArgs("SET", "{a}new", "v")},
+		{"-" + numbersUsedUp, exec},
+		{"$v", byteArgs("GET", "{a}small")},
+		{"+OK", byteArgs("RENAME", "{a}large", "{c}large")},
+		{":100000", byteArgs("STRLEN", "{c}large")},
+		{":2", byteArgs("DEL", "{a}small", "{c}large")},
+	} {
+		if got := s.at(0, 0, c.args); got != c.want {
+			t.Errorf("%.40q: %.80s, want %s", c.args, got, c.want)
+		}
+	}
+}
+
+// Changes are read by the megabyte, however few their records are.
+func TestChangesAreBounded(t *testing.T) {
+	e := openTest(t, vfs.NewMem())
+	defer e.close()
+	all := []keyspace.SlotRange{{From: 0, To: keyspace.SlotCount - 1}}
+	const keys, size = 60, 300_000
+	write := func(c string) {
+		for i := range keys {
+			e.do("HSET", fmt.Sprint("key", i), "field", strings.Repeat(c, size))
+		}
+	}
+	write("a")
+	x := e.SlotExport(all)
+	defer x.Close()
+	for more := true; more; {
+		var err error
+		if _, more, err = x.Next(64 << 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("b")
+	if few, err := x.Few(500, 512<<10); err != nil || few {
+		t.Fatal(few, err)
+	}
+	total := 0
+	for n := 1; n > 0; {
+		parts, err := x.Changes(4096, 64<<10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes := 0
+		for _, p := range parts {
+			bytes += len(p)
+		}
+		if total += bytes; bytes > 5<<20 {
+			t.Fatalf("%d bytes at a time", bytes)
+		}
+		if n, err = x.Changed(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if few, err := x.Few(500, 512<<10); err != nil || !few || total < keys*size {
+		t.Fatal(few, total, err)
 	}
 }

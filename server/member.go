@@ -177,7 +177,7 @@ func (m *member) listen(v *config.Values) error {
 		return nil
 	}
 	m.control = &http.Server{Handler: cluster.Control(cluster.ControlOptions{
-		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas, Log: m.localLog, Sent: m.sent, Silent: m.unheard,
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas, Log: m.localLog, Drives: m.drives, Silent: m.unheard,
 	}), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	on := m.endpoint.Serve(peer.Service{Kind: peer.Control})
 	m.running.Go(func() {
@@ -401,6 +401,7 @@ func (m *member) start(known bool) (err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	m.following.Go(func() { m.follow(ctx) })
+	m.following.Go(func() { m.route(ctx) })
 	if m.endpoint != nil {
 		m.running.Go(func() { m.askStanding(ctx) })
 		m.running.Go(func() { m.hear(ctx) })
@@ -422,7 +423,7 @@ func (m *member) openAdmin() error {
 		return errors.New("admin-bind other than loopback needs an admin-token")
 	}
 	handler, err := cluster.Admin(cluster.AdminOptions{
-		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load(), Client: m.client, Replicas: m.replicas, Sent: m.sent,
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load(), Client: m.client, Replicas: m.replicas, Drives: m.drives,
 		Token: v.Cluster.AdminToken, Release: Version, Clock: time.Now,
 	})
 	if err != nil {

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +43,8 @@ type rest struct {
 	until  time.Time
 	paused bool   // and not before somebody has it go on
 	term   uint64 // of leadership, for paused: another leader may have frozen slots meanwhile
+	from   uint32 // the source
+	why    string // what went wrong
 }
 
 // migrate takes up migrations until ctx ends, and waits for those under way.
@@ -130,7 +134,11 @@ func (g *migrations) end(begun *cluster.Migration, term uint64, err error) {
 		g.mu.copying--
 	}
 	if err != nil {
-		g.mu.rests[begun.ID] = rest{time.Now().Add(migrationPause), errors.Is(err, cluster.ErrPaused), term}
+		r := rest{until: time.Now().Add(migrationPause), paused: errors.Is(err, cluster.ErrPaused), term: term, from: begun.From}
+		if !r.paused {
+			r.why = strings.ToValidUTF8(err.Error(), "")
+		}
+		g.mu.rests[begun.ID] = r
 	}
 }
 
@@ -163,14 +171,19 @@ func (g *migrations) drive(ctx context.Context, sh *shard, driver *cluster.Migra
 	return err
 }
 
-// sent is how many bytes of records this node has sent for each migration that it drives.
-func (m *member) sent() map[uint64]int64 {
+// drives is what this node does for migrations away from the shards that it leads.
+func (m *member) drives() map[uint64]cluster.Drive {
 	g := &m.migrations
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list := make(map[uint64]int64, len(g.mu.driven))
+	list := make(map[uint64]cluster.Drive, len(g.mu.driven))
+	for id, r := range g.mu.rests {
+		if sh := m.node.shard(r.from); sh != nil && sh.group.CanRead() && r.why != "" {
+			list[id] = cluster.Drive{Trouble: r.why}
+		}
+	}
 	for id, driver := range g.mu.driven {
-		list[id] = driver.Sent()
+		list[id] = cluster.Drive{Driven: true, Sent: driver.Sent(), Trouble: cmp.Or(driver.Waits(), list[id].Trouble)}
 	}
 	return list
 }
@@ -190,7 +203,39 @@ func (m *member) logOf(id uint32) cluster.ShardLog {
 // localLog is the log of a shard that this node leads, else nil.
 func (m *member) localLog(id uint32) cluster.ShardLog {
 	if sh := m.node.shard(id); sh != nil && sh.group.State() == raft.Leader {
-		return cluster.GroupLog{Group: sh.group, Loop: migrationLoop}
+		return cluster.GroupLog{Group: sh.group, Loop: migrationLoop, Brake: func(commands [][][]byte) error { return m.brake(sh, commands) }}
+	}
+	return nil
+}
+
+// brake says why a shard cannot take commands of a migration now: what holds and refuses clients' writes does so to records,
+// and slots are for a shard that has its replicas.
+func (m *member) brake(sh *shard, commands [][][]byte) error {
+	for _, args := range commands {
+		if command.Imports(args) {
+			if sh.holdWrites() {
+				return cluster.Busy("shard %d is short of memory", sh.id)
+			}
+			if why := sh.refuse(command.Lookup(args[0])); why != "" {
+				return cluster.Busy("shard %d answers: %.80s", sh.id, why)
+			}
+		}
+		if id, begins := command.BeginsImport(args); begins {
+			v := m.view()
+			if v == nil {
+				return cluster.Busy("the cluster's document is not known yet")
+			}
+			servers, _ := sh.group.Configuration()
+			voters := 0
+			for _, s := range servers {
+				if s.Suffrage == raft.Voter {
+					voters++
+				}
+			}
+			if err := v.Document.Receives(id, sh.id, voters); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

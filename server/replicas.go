@@ -26,7 +26,7 @@ const replicaLook = time.Second
 // be as old as the shard.
 func (m *member) settleFirst(ctx context.Context) error {
 	v := m.view()
-	defer func() { m.node.reroute(m.view(), cluster.NodeID(m.id.Node)) }()
+	defer m.reroute()
 	if v == nil { // a member that has not learned the document yet
 		if err := m.openLeft(nil); err != nil {
 			return err
@@ -143,6 +143,23 @@ func (m *member) openReplica(v *cluster.View, id uint32) error {
 	return nil
 }
 
+// reroute has commands run by the newest document, and by what is open here.
+func (m *member) reroute() { m.node.reroute(m.view, cluster.NodeID(m.id.Node)) }
+
+// route has commands run by the document as it changes. Clients wait for that, so it does not wait for shards to open or to be
+// removed.
+func (m *member) route(ctx context.Context) {
+	meta := m.meta.Load()
+	for ctx.Err() == nil {
+		changed := meta.Changed()
+		m.reroute()
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
+	}
+}
+
 // follow opens and closes shards as the document changes, and tells the cluster what has come of it.
 func (m *member) follow(ctx context.Context) {
 	meta := m.meta.Load()
@@ -157,7 +174,7 @@ func (m *member) follow(ctx context.Context) {
 				told = err.Error()
 				m.node.log.Error("a replica cannot be opened; it is tried again and again", "error", err)
 			}
-			m.node.reroute(v, cluster.NodeID(m.id.Node))
+			m.reroute()
 			m.noteReplicas(v)
 			m.tellBorn(ctx, v)
 			m.closeGone(ctx, v)

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/larder-db/larder/cluster"
@@ -75,5 +77,29 @@ func TestShardThatAnOldDocumentFounds(t *testing.T) {
 	}
 	if _, founding := m.founding.Load(uint32(1)); founding {
 		t.Error("it was founded again")
+	}
+}
+
+// TestRoutingDoesNotWaitForReplicas: while a replica is opened or removed, however long that takes, commands are run by the
+// document as it changes.
+func TestRoutingDoesNotWaitForReplicas(t *testing.T) {
+	t.Parallel()
+	ts := start(t)
+	m := ts.node.member
+	ts.node.opening.Lock() // a shard is being closed
+	defer ts.node.opening.Unlock()
+	if err := os.Mkdir(m.folderOf(7), 0o700); err != nil { // this one is to be opened
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(m.folderOf(7)) }()
+	for i := range 3 {
+		v, err := m.meta.Load().Do(t.Context(), cluster.AddShards{Count: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, fmt.Sprint("change ", i, " is known to sessions"), func() bool {
+			r := ts.node.routing.Load()
+			return r.view != nil && r.view.Document.Version >= v.Document.Version
+		})
 	}
 }

@@ -51,22 +51,29 @@ const nobody = 0
 // soleRouting has one shard run everything.
 func soleRouting(sh *shard) *routing { return &routing{sole: sh, owners: make([]owner, 1)} }
 
-// reroute has commands run by the document's map, as far as there is one, and by what is open here.
-func (n *node) reroute(v *cluster.View, self cluster.NodeID) {
-	list, r := n.shards.Load(), n.routing.Load()
-	if r.view == v && r.list == list {
-		return
-	}
-	if n.clustered && v != nil {
-		r = viewRouting(v, *list, self)
-	} else {
-		r = soleRouting(nil)
-		if !n.clustered && len(*list) == 1 {
-			r.sole = (*list)[0]
+// reroute has commands run by the document's map, as far as there is one, and by what is open here. It may be called while
+// shards open and close: a routing that was made of what is not so any more is not put in the place of a newer one.
+func (n *node) reroute(view func() *cluster.View, self cluster.NodeID) {
+	for {
+		now := n.routing.Load()
+		v, list := view(), n.shards.Load() // behind it: a shard leaves the list before it leaves the routing
+		if now.view == v && now.list == list {
+			return
+		}
+		var r *routing
+		if n.clustered && v != nil {
+			r = viewRouting(v, *list, self)
+		} else {
+			r = soleRouting(nil)
+			if !n.clustered && len(*list) == 1 {
+				r.sole = (*list)[0]
+			}
+		}
+		r.view, r.list = v, list
+		if n.routing.CompareAndSwap(now, r) {
+			return
 		}
 	}
-	r.view, r.list = v, list
-	n.setRouting(r)
 }
 
 // viewRouting is the cluster's slot map, with the shards that are open here.

@@ -154,14 +154,14 @@ func printReport(w io.Writer, r *cluster.Report) error {
 		p("%d\t%d\t%s\t%s\t%s\t%d\n", m.ID, m.Shard, orDash(short(m.From)), orDash(short(m.To)), m.Step, m.Lag)
 	}
 	if len(r.Migrations) > 0 {
-		p("\nMIGRATION\tFROM\tTO\tSLOTS\tSTATE\tSENT\n")
+		p("\nMIGRATION\tFROM\tTO\tSLOTS\tSTATE\tSENT\tTROUBLE\n")
 	}
 	for _, m := range r.Migrations {
 		state := string(m.State)
 		if m.Paused {
 			state += ", paused"
 		}
-		p("%d\t%d\t%d\t%s\t%s\t%.1f MB\n", m.ID, m.From, m.To, ranges(m.Slots), state, float64(m.Sent)/1e6)
+		p("%d\t%d\t%d\t%s\t%s\t%.1f MB\t%s\n", m.ID, m.From, m.To, ranges(m.Slots), state, float64(m.Sent)/1e6, orDash(m.Trouble))
 	}
 	return t.Flush()
 }

@@ -47,12 +47,12 @@ func TestReportIsReadable(t *testing.T) {
 			{Group: 1, Slots: []cluster.Range{{From: 0, To: 9}}, Replicas: []cluster.ReplicaReport{{Node: "bbbbbbbbbbbb", Role: "voter", Lag: 7}}},
 		},
 		Moves:      []cluster.MoveReport{{Move: cluster.Move{ID: 5, Shard: 1, To: "bbbbbbbbbbbb"}, Step: "adds the new replica"}},
-		Migrations: []cluster.MigrationReport{{Migration: cluster.Migration{ID: 6, From: 1, To: 2, State: cluster.MigrationCopying, Paused: true}, Sent: 1500000}},
+		Migrations: []cluster.MigrationReport{{Migration: cluster.Migration{ID: 6, From: 1, To: 2, State: cluster.MigrationCopying, Paused: true}, Sent: 1500000, Trouble: "shard 2 has 1 of 3 voters"}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"changing", "aaaaaaaa  h:1", "meta ", "aaaaaaaa*", "bbbbbbbb+ (leaves) (silent) (7 behind)", "adds the new replica", "copying, paused", "1.5 MB"} {
+	for _, want := range []string{"changing", "aaaaaaaa  h:1", "meta ", "aaaaaaaa*", "bbbbbbbb+ (leaves) (silent) (7 behind)", "adds the new replica", "copying, paused", "1.5 MB  shard 2 has 1 of 3 voters"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}

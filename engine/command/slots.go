@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -23,7 +24,7 @@ var slotCommands = []Command{
 		Group: "cluster", Since: "7.0.0", Summary: "Changes what the shard has to do with slots.",
 	},
 	{
-		Name: internal + "IMPORT", Arity: 6, Flags: Write, Do: importSlots,
+		Name: internal + "IMPORT", Arity: 6, Flags: Write | DenyOOM, Do: importSlots,
 		Group: "cluster", Since: "7.0.0", Summary: "Stores records of slots that are being imported.",
 	},
 }
@@ -79,10 +80,10 @@ var slotErrors = []struct {
 
 // SlotError is the error that the text of an error reply of LARDER.SLOTS or LARDER.IMPORT stands for.
 func SlotError(text string) error {
-	code, _, _ := strings.Cut(text, " ")
+	code, said, _ := strings.Cut(text, " ")
 	for _, e := range slotErrors {
 		if e.code == code {
-			return e.err
+			return fmt.Errorf("%w%s", e.err, strings.TrimPrefix(said, e.err.Error()))
 		}
 	}
 	return errors.New(text)
@@ -169,6 +170,20 @@ func slotRangeArg(arg []byte) (r keyspace.SlotRange, ok bool) {
 	to, err2 := strconv.ParseUint(b, 10, 16)
 	r = keyspace.SlotRange{From: uint16(from), To: uint16(to)}
 	return r, found && err == nil && err2 == nil && from <= to && to < keyspace.SlotCount
+}
+
+// Imports says of a command of a migration whether it stores records.
+func Imports(args [][]byte) bool {
+	return len(args) == 6 && strings.EqualFold(string(args[0]), internal+"IMPORT") && len(args[5]) > 0
+}
+
+// BeginsImport says of a command of a migration, and of which one, whether it has a shard begin to import slots.
+func BeginsImport(args [][]byte) (migration uint64, begins bool) {
+	if len(args) < 5 || !strings.EqualFold(string(args[0]), internal+"SLOTS") || !strings.EqualFold(string(args[1]), SlotsBeginImport) {
+		return 0, false
+	}
+	migration, err := strconv.ParseUint(string(args[2]), 10, 64)
+	return migration, err == nil
 }
 
 // MigrationRow is the row of a command that may be part of a migration; an error: it may not.

@@ -386,9 +386,23 @@ func (h *home) ResizeNode(id uint32, n int) []byte {
 	return b
 }
 
+// sparedNumbers is how many numbers of large collections are left when commands that add data are refused: others, such as
+// RENAME, may need some.
+const sparedNumbers = 1 << 32
+
+var errNumbersUsedUp = errors.New("the numbers of large collections are used up")
+
+// NumbersUsedUp says that commands that add data are to be refused, since large collections hardly find a number any more.
+// The caller holds the lock.
+func (ks *Keyspace) NumbersUsedUp() bool { return ks.mu.collections > maxCollection-sparedNumbers }
+
 // NewCollection implements collection.Home.
 func (h *home) NewCollection() uint64 {
 	h.tx.changes()
+	if h.tx.ks.mu.collections == maxCollection {
+		h.tx.fail(errNumbersUsedUp)
+		return maxCollection
+	}
 	h.tx.ks.mu.collections++
 	h.collection = h.tx.ks.mu.collections
 	return h.collection

@@ -9,6 +9,7 @@ import (
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/engine/value/collection"
 )
 
 // ErrExportLost: a whole data base changed, or too much at once. The export has to begin again, and the import with it.
@@ -19,12 +20,19 @@ var ErrExportLost = errors.New("the export of slots is out of date")
 // sent. As of then, and once nothing may change any more, the records that were sent, each newer one in the place of
 // the older, are those of the slots.
 //
+// Large collections are sent under numbers of the export's own, from 1 on within each slot. The target's last number so grows
+// with each import by what is in a slot, not by what the source's last number is: slots may go to and fro for ever. What one
+// export has sent makes sense to one import only.
+//
 // It belongs to one goroutine. Close ends it.
 type SlotExport struct {
 	ks    *Keyspace
 	slots [front.Slots]bool
 	walk  exportPlace // read so far; the walker's own
 	tx    Tx
+
+	numbers map[slotNumber]uint64 // of collections, as they are sent
+	last    [front.Slots]uint64   // one of each slot
 
 	// Written by Apply under the exclusive lock, or under the shared one by the export itself.
 	passed exportPlace // what changes from here on need not be noted
@@ -49,6 +57,12 @@ func (p exportPlace) compare(q exportPlace) int {
 	return cmp.Or(cmp.Compare(p.space, q.space), cmp.Compare(p.slot, q.slot), cmp.Compare(p.hash, q.hash))
 }
 
+// slotNumber is the number of a large collection, which no other of its slot has.
+type slotNumber struct {
+	slot   uint16
+	number uint64
+}
+
 type exportedNode struct {
 	db   int
 	slot uint16
@@ -61,11 +75,12 @@ const (
 	notedNode   = 48       // and a node, or a collection that is gone
 	mostNoted   = 64 << 20 // bytes; with more noted, the export is lost
 	changesStep = 64       // changed records read under the lock at a time
+	mostChanged = 4 << 20  // bytes of changed records read at a time, or one record
 )
 
 // ExportSlots begins to copy slots: from now on changes are noted.
 func (ks *Keyspace) ExportSlots(ranges []SlotRange) *SlotExport {
-	x := &SlotExport{ks: ks, keys: map[string]struct{}{}, nodes: map[exportedNode]struct{}{}, dead: map[collectionID]struct{}{}}
+	x := &SlotExport{ks: ks, keys: map[string]struct{}{}, nodes: map[exportedNode]struct{}{}, dead: map[collectionID]struct{}{}, numbers: map[slotNumber]uint64{}}
 	for slot := range slotsOf(ranges) {
 		x.slots[slot] = true
 	}
@@ -164,15 +179,34 @@ func (x *SlotExport) step(size int) (parts [][]byte, err error) {
 	return p.parts, nil
 }
 
+// numberOf is the number under which a collection is sent.
+func (x *SlotExport) numberOf(slot uint16, number uint64) uint64 {
+	n, given := x.numbers[slotNumber{slot, number}]
+	if !given {
+		x.last[slot]++
+		n = x.last[slot]
+		x.numbers[slotNumber{slot, number}] = n
+	}
+	return n
+}
+
+// hashOf is the hash of a node under the number under which its collection is sent.
+func (x *SlotExport) hashOf(slot uint16, hash uint64) uint64 {
+	return x.numberOf(slot, hash>>value.NodeBits)<<value.NodeBits | hash&(1<<value.NodeBits-1)
+}
+
 // pack adds a record that is there, unless it is a node of a collection that is gone.
 func (x *SlotExport) pack(p *packer, db int, nodes bool, r *scanned) {
 	it := front.Item{Kind: r.entry.Kind, Enc: r.entry.Enc, Expire: r.entry.Expire, Value: r.entry.Value}
 	if nodes {
 		id := collectionID{r.position.Namespace, r.position.Slot, r.position.Hash >> value.NodeBits}
 		if _, dead := x.dead[id]; !dead {
-			p.add(&sent{what: sentNode, db: db, slot: r.position.Slot, hash: r.position.Hash, item: it})
+			p.add(&sent{what: sentNode, db: db, slot: r.position.Slot, hash: x.hashOf(r.position.Slot, r.position.Hash), item: it})
 		}
 		return
+	}
+	if it.Enc == value.Large && collection.CheckRoot(it.Value, it.Enc) == nil { // the target refuses what is damaged
+		it.Value = collection.WithNumber(it.Value, x.numberOf(r.position.Slot, collection.Number(it.Value)))
 	}
 	s := sent{what: sentKey, db: db, key: r.key, item: it, idle: coldIdle}
 	if r.use != 0 {
@@ -206,26 +240,66 @@ func (x *SlotExport) Changed() (n int, err error) {
 	return len(x.keys) + len(x.nodes) + len(x.gone), nil
 }
 
-// Changes reads about most of the records that changed behind the walk, packed like those of Next; no parts: nothing
-// has changed.
+// Few says whether no more than most records were noted, which have no more than size bytes together, about.
+func (x *SlotExport) Few(most, size int) (few bool, err error) {
+	ks := x.ks
+	ks.mu.RLock()
+	defer ks.mu.RUnlock()
+	if x.lost {
+		return false, ErrExportLost
+	}
+	if len(x.keys)+len(x.nodes)+len(x.gone) > most {
+		return false, nil
+	}
+	for name := range x.keys {
+		if size -= x.sizeOf(changedKey(ks, name), false); size < 0 {
+			return false, nil
+		}
+	}
+	for n := range x.nodes {
+		if size -= x.sizeOf(n.changed(), true); size < 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// sizeOf is how many bytes a changed record has as the front knows it. What changed lately is seldom in the store alone.
+func (x *SlotExport) sizeOf(c changed, nodes bool) int {
+	sp := x.ks.mu.dbs[c.db]
+	if nodes {
+		sp = sp.Nodes
+	}
+	n := len(c.key) + notedNode
+	if l := x.ks.front.Find(sp, c.slot, c.hash, c.key); l.Known() {
+		n += len(x.ks.front.Item(&l).Value)
+	}
+	return n
+}
+
+// Changes reads about most of the records that changed behind the walk, packed like those of Next, but no more once they have
+// some megabytes; no parts: nothing has changed.
 func (x *SlotExport) Changes(most, size int) (parts [][]byte, err error) {
-	keys, nodes, gone, err := x.take(most)
-	if err != nil {
-		return nil, err
-	}
 	p := &packer{size: size}
-	for some := range slices.Chunk(keys, changesStep) {
-		if err := x.packChanged(p, false, some); err != nil {
+	for room := mostChanged; most > 0 && room > 0; {
+		keys, nodes, gone, bytes, err := x.take(min(most, changesStep), room)
+		n := len(keys) + len(nodes) + len(gone)
+		if err != nil {
 			return nil, err
 		}
-	}
-	for some := range slices.Chunk(nodes, changesStep) {
-		if err := x.packChanged(p, true, some); err != nil {
+		if n == 0 {
+			break
+		}
+		most, room = most-n, room-bytes
+		if err := x.packChanged(p, false, keys); err != nil {
 			return nil, err
 		}
-	}
-	for _, g := range gone {
-		p.add(&sent{what: sentGoneCollection, db: g.db, slot: g.slot, number: g.number})
+		if err := x.packChanged(p, true, nodes); err != nil {
+			return nil, err
+		}
+		for _, g := range gone {
+			p.add(&sent{what: sentGoneCollection, db: g.db, slot: g.slot, number: x.numberOf(g.slot, g.number)})
+		}
 	}
 	return p.parts, nil
 }
@@ -238,43 +312,57 @@ type changed struct {
 	key  []byte
 }
 
+func changedKey(ks *Keyspace, name string) changed {
+	key := []byte(name[1:])
+	return changed{int(name[0]), Slot(key), ks.hash(key), key}
+}
+
+func (n exportedNode) changed() changed {
+	return changed{n.db, n.slot, n.hash, front.AppendNodeKey(nil, n.slot, n.hash)}
+}
+
 // reread is a record that was read again; known: the front knew it.
 type reread struct {
 	scanned
 	known bool
 }
 
-// take takes about most of the notes. Their order does not matter: each names a record that is read as it is then.
-func (x *SlotExport) take(most int) (keys, nodes []changed, gone []goneCollection, err error) {
+// take takes up to most of the notes of each kind, or fewer whose records have about room bytes. Their order does not matter:
+// each names a record that is read as it is then.
+func (x *SlotExport) take(most, room int) (keys, nodes []changed, gone []goneCollection, size int, err error) {
 	x.ks.mu.Lock()
 	defer x.ks.mu.Unlock()
 	if x.lost {
-		return nil, nil, nil, ErrExportLost
+		return nil, nil, nil, 0, ErrExportLost
 	}
 	for name := range x.keys {
-		if len(keys) == most {
+		if len(keys) == most || size >= room {
 			break
 		}
-		key := []byte(name[1:])
-		keys = append(keys, changed{int(name[0]), Slot(key), x.ks.hash(key), key})
+		c := changedKey(x.ks, name)
+		keys, size = append(keys, c), size+x.sizeOf(c, false)
 		delete(x.keys, name)
 		x.size -= len(name) + notedKey
 	}
 	for n := range x.nodes {
-		if len(keys)+len(nodes) >= most {
+		if len(keys)+len(nodes) >= most || size >= room {
 			break
 		}
-		nodes = append(nodes, changed{n.db, n.slot, n.hash, front.AppendNodeKey(nil, n.slot, n.hash)})
+		c := n.changed()
+		nodes, size = append(nodes, c), size+x.sizeOf(c, true)
 		delete(x.nodes, n)
 		x.size -= notedNode
 	}
 	n := min(len(x.gone), most)
 	gone, x.gone = x.gone[:n:n], x.gone[n:]
-	return keys, nodes, gone, nil
+	return keys, nodes, gone, size, nil
 }
 
 // packChanged reads records as they are now, all at one moment.
 func (x *SlotExport) packChanged(p *packer, nodes bool, list []changed) error {
+	if len(list) == 0 {
+		return nil
+	}
 	read := make([]reread, len(list))
 	v, err := x.readChanged(nodes, list, read)
 	if v != nil {
@@ -344,7 +432,7 @@ func (x *SlotExport) packNow(p *packer, nodes bool, c changed, r *scanned) {
 	case !r.gone:
 		x.pack(p, c.db, nodes, r)
 	case nodes:
-		p.add(&sent{what: sentGoneNode, db: c.db, slot: c.slot, hash: c.hash})
+		p.add(&sent{what: sentGoneNode, db: c.db, slot: c.slot, hash: x.hashOf(c.slot, c.hash)})
 	default:
 		p.add(&sent{what: sentGoneKey, db: c.db, key: c.key})
 	}

@@ -25,7 +25,7 @@ const removeStep = 4096
 // Import stores records that a SlotExport has made in importing slots. What was applied already is not applied again. left
 // is how many large collections are still to be removed, which later entries do.
 //
-// The source's numbers of large collections become numbers that this shard has given to none: the same plus an offset.
+// The numbers of large collections become numbers that this shard has given to none: those that were sent plus an offset.
 // Collections of other slots may get the same; those that this shard makes later are beyond.
 func (tx *Tx) Import(h ImportHead, records []byte) (left int, err error) {
 	tx.changes()
@@ -54,7 +54,7 @@ func (tx *Tx) Import(h ImportHead, records []byte) (left int, err error) {
 			return 0, fmt.Errorf("%w: slot %d is %v", ErrSlotState, s.slot, t.State(s.slot))
 		}
 		if max(s.hash>>value.NodeBits, s.number, s.collection())+m.offset > maxCollection {
-			return 0, fmt.Errorf("%w: the numbers of collections are used up", ErrImport)
+			return 0, fmt.Errorf("%w: %w", ErrImport, errNumbersUsedUp)
 		}
 	}
 	for r := (sentReader{records, true}); len(r.b) > 0 && tx.err == nil; {

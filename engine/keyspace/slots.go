@@ -87,7 +87,7 @@ type migration struct {
 	// Of the target:
 	begun     uint64 // the attempt whose import it is
 	entries   uint64 // of that import that were applied
-	offset    uint64 // is added to the source's numbers of large collections
+	offset    uint64 // is added to the numbers of large collections that come
 	spoiled   bool   // what was imported is not what the source sent any more
 	sealed    bool   // the source has sent everything
 	unremoved []goneCollection

@@ -31,7 +31,7 @@ type Options struct {
 
 	// HandshakeTimeout bounds a handshake, that of TLS included.
 	HandshakeTimeout time.Duration
-	// MaxHandshakes bounds the handshakes of strangers under way; who comes beyond is hung up on.
+	// MaxHandshakes bounds the handshakes under way; beyond it somebody is hung up on (strangers.go).
 	MaxHandshakes int
 	// KeepAlive is after what time of silence the system probes a connection; after three probes, each a third of it apart,
 	// the connection is given up.

@@ -94,7 +94,6 @@ func TestRefusals(t *testing.T) {
 		s      Service
 	}{
 		{"another secret", func(d, _ *Options) { d.Secret = "guess" }, ErrSecret, "", served},
-		{"no secret", func(d, _ *Options) { d.Secret = "" }, ErrSecret, "", served},
 		{"another cluster", func(d, _ *Options) { d.ClusterID = id("pantry") }, ErrOtherCluster, `"larder"`, served},
 		{"unknown group", func(_, _ *Options) {}, ErrUnknownService, "raft of group 2", Service{Raft, 2}},
 		{"unknown kind", func(_, _ *Options) {}, ErrUnknownService, "", Service{'?', 0}},

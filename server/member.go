@@ -285,10 +285,10 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 	}
 	m.meta.Store(meta)
 	sh.engine.Keys().Observe(documentChanges{meta})
+	if m.endpoint == nil && len(sh.group.Stats().Servers) > 1 {
+		return errNoPeers
+	}
 	if !sh.group.IsSoleVoter() { // the others say what this node has missed
-		if m.endpoint == nil {
-			return errNoPeers
-		}
 		if m.joined == nil {
 			_, _ = meta.Wait(shortly(ctx, documentPatience), func(*cluster.View) bool { return true }) // it serves without, too
 		}

@@ -690,7 +690,13 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 	s.loop.beginRead(ls)
 	ls.reader.SetNoTouch(s.client.noTouch && e.row.Name != "TOUCH")
 	w := s.writer()
-	outcome, err := ls.reader.Do(e.row, s.db, args, w)
+	var outcome engine.Outcome
+	var err error
+	if replica {
+		outcome, err = ls.reader.DoPast(e.row, s.db, args, w)
+	} else {
+		outcome, err = ls.reader.Do(e.row, s.db, args, w)
+	}
 	if err != nil {
 		s.loop.endRead()
 		s.server.node.fatal(fmt.Errorf("the data cannot be read: %w", err))
@@ -704,9 +710,6 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 	case engine.NotOwned:
 		return s.awaitSlot(e, ls.shard, ls.reader.Refusal())
 	case engine.Due:
-		if replica { // which cannot delete it, and answers as if it were gone
-			break
-		}
 		return s.readBehindExpiry(ls, slot, e, args)
 	}
 	s.loop.stats[e.id].calls++

@@ -26,6 +26,7 @@ type fanned struct {
 	name    []byte // in the log
 	db      int
 	resp3   bool
+	wrote   []position
 }
 
 // fanOuts are the commands that are run so.
@@ -46,7 +47,11 @@ func (s *session) fanOut(e *entry, args [][]byte) bool {
 	s.loop.endRead()
 	s.loop.stats[e.id].calls++
 	f := &fanned{server: s.server, routing: s.server.node.routing.Load(), row: e.row, name: s.server.table.logName(e), db: s.db, resp3: s.resp3}
-	s.slowly(args, func(args [][]byte, w *resp.Writer) { e.fanOut(f, args, w) })
+	s.slowlyThen(args, func(args [][]byte, w *resp.Writer) { e.fanOut(f, args, w) }, func() {
+		for _, at := range f.wrote {
+			s.wrote.note(at)
+		}
+	})
 	return true
 }
 
@@ -294,6 +299,7 @@ func (f *fanned) write(args [][]byte, w *resp.Writer) {
 		answer, err := f.writeOne(sh, args)
 		switch {
 		case err == nil && answer.w.Errors() == 0:
+			f.wrote = append(f.wrote, position{sh.id, sh.engine.AppliedIndex()})
 			w.Buf, done = append(w.Buf[:0], answer.w.Buf...), true
 			return true
 		case done:

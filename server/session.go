@@ -53,6 +53,7 @@ type session struct {
 	watcher *watcher     // since WATCH
 	playing *execution   // an EXEC some of whose commands are still to be run
 
+	wrote      writings  // what a WAIT is about
 	awaiting   *waiting  // a WAIT that is not answered
 	slotWait   *slotWait // what the next command waits for; nil: it does not
 	slotUntil  time.Time // how long it may, in all

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/larder-db/larder/engine/front"
+	"github.com/larder-db/larder/engine/keyspace"
 )
 
 // fakeTopology is a cluster that a test makes up.
@@ -265,6 +268,132 @@ func TestReplicationAsItIs(t *testing.T) {
 	c.must("FAILOVER", "-ERR FAILOVER is not valid when server is a replica.\r\n")
 	if got := c.do("REPLICAOF", "NO", "ONE"); !strings.HasPrefix(got, "-ERR ") {
 		t.Error(got)
+	}
+}
+
+// keyOf is a key of a shard of split's.
+func (ts *testServer) keyOf(shard uint32) string {
+	r := ts.node.routing.Load()
+	for i := 0; ; i++ {
+		key := fmt.Sprint("key:", i)
+		if r.owners[r.slots[keyspace.Slot([]byte(key))]].shard == shard {
+			return key
+		}
+	}
+}
+
+// TestWaitIsAboutTheShardsWrittenTo: a node leads two shards, and who has written to the second wants to hear of its followers.
+func TestWaitIsAboutTheShardsWrittenTo(t *testing.T) {
+	t.Parallel()
+	ts := startSplit(t, "io-threads 1")
+	f := newFakeTopology(1, 3)
+	ts.onLoop(func() { ts.topology = f })
+	leads := func(shard int, node int) { f.change(func(m *clusterMap) { m.Shards[shard-1].Leader = fakeID(node) }) }
+	has := func(shard uint32, held ...uint64) {
+		p := shardProgress{Applied: 1 << 40}
+		for i, h := range held {
+			p.Replicas = append(p.Replicas, replicaProgress{Node: fakeID(i + 2), Held: h, Synced: h, Online: true})
+		}
+		f.setProgress(shard, p)
+	}
+	leads(2, 1)
+	has(1, 1<<40, 1<<40)
+	has(2, 1<<40, 0)
+	c := ts.dial()
+	c.must("WAIT 0 0", ":1\r\n") // it has written nothing: the least of all
+	c.must("SET "+ts.keyOf(1)+" v", "+OK\r\n")
+	c.must("WAIT 0 0", ":2\r\n")
+	c.must("SET "+ts.keyOf(2)+" v", "+OK\r\n")
+	c.must("WAIT 0 0", ":1\r\n")
+	c.must("WAITAOF 0 0 0", "*2\r\n:1\r\n:1\r\n")
+	c.must("SET "+ts.keyOf(1)+" v", "+OK\r\n")
+	c.must("WAIT 0 0", ":1\r\n") // the earlier write counts on
+	c.must("MULTI", "+OK\r\n")
+	c.must("SET "+ts.keyOf(1)+" v", "+QUEUED\r\n")
+	c.must("WAIT 0 0", "+QUEUED\r\n")
+	c.must("EXEC", "*2\r\n+OK\r\n:1\r\n")
+
+	waits := func() bool {
+		n := 0
+		ts.onLoop(func() { n = len(ts.loops[0].awaiting) })
+		return n == 1
+	}
+	c.send(line("WAIT 2 0"))
+	eventually(t, "it waits", waits)
+	has(2, 1<<40, ts.node.shard(2).engine.AppliedIndex())
+	c.want(":2\r\n")
+
+	has(2, 0, 0)
+	c.send(line("WAIT 1 0"))
+	eventually(t, "it waits", waits)
+	leads(2, 2)
+	c.want("-" + unblocked + "\r\n")
+	c.must("WAIT 0 0", "-"+waitAtReplica+"\r\n")
+	c.must("WAIT 0 0", ":2\r\n") // it was told, and goes on with what is led here
+
+	flusher := ts.dial()
+	leads(2, 1)
+	leads(3, 1)
+	has(3, 0, 0)
+	flusher.must("SET "+ts.keyOf(1)+" v", "+OK\r\n")
+	flusher.must("WAIT 0 0", ":2\r\n")
+	flusher.must("FLUSHALL", "+OK\r\n")
+	flusher.must("WAIT 0 0", ":0\r\n")
+}
+
+func TestWritingsKeepTheLastOfEachShard(t *testing.T) {
+	t.Parallel()
+	var x writings
+	if x.all() != nil {
+		t.Error("of nothing:", x.all())
+	}
+	want := map[uint32]uint64{}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := uint64(1); i < 1000; i++ {
+		at := position{uint32(1 + random.IntN(5)), i}
+		x.note(at)
+		want[at.shard] = i
+		got := map[uint32]uint64{}
+		for _, p := range x.all() {
+			got[p.shard] = p.index
+		}
+		if !maps.Equal(got, want) || len(x.all()) != len(want) {
+			t.Fatalf("got %v, want %v", x.all(), want)
+		}
+	}
+}
+
+// TestWaitAOFUnderWrites: the log is synced now and then, and at no moment all of it is, since others go on writing.
+func TestWaitAOFUnderWrites(t *testing.T) {
+	t.Parallel()
+	ts := start(t, "appendfsync everysec")
+	stop := make(chan struct{})
+	var joined sync.WaitGroup
+	for range 4 {
+		other := ts.dial()
+		joined.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					other.send(strings.Repeat(line("SET other v"), 100))
+					for range 100 {
+						if got := other.reply(); got != "+OK\r\n" {
+							t.Error(got)
+							return
+						}
+					}
+				}
+			}
+		})
+	}
+	defer joined.Wait()
+	defer close(stop)
+	c := ts.dial()
+	for range 3 {
+		c.must("SET a 1", "+OK\r\n")
+		c.must("WAITAOF 1 0 0", "*2\r\n:1\r\n:0\r\n")
 	}
 }
 

@@ -44,7 +44,7 @@ type session struct {
 
 	issued, finished uint64 // calls put into batches, and calls answered
 	held             []held
-	early            []early
+	early            earlyReplies
 	heldBytes        int
 	refused          []*refusedCall // unfinished calls that are to be run once more, in their order
 	waiting          [][][]byte     // commands that were taken from the parser and have to wait
@@ -76,13 +76,6 @@ type session struct {
 type held struct {
 	after uint64 // session.finished at which its turn comes
 	bytes []byte
-}
-
-// early is the reply of a call that was answered before an earlier one, of another shard.
-type early struct {
-	number uint64 // of the call, as in note
-	slot   int    // likewise
-	bytes  []byte
 }
 
 // clientInfo is what CLIENT shows and sets.
@@ -146,7 +139,7 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 // Closed implements transport.Handler.
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
-	s.held, s.early, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, nil, 0, nil, nil, nil
+	s.held, s.early, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, earlyReplies{}, 0, nil, nil, nil
 	s.refused, s.slotWait = nil, nil
 	s.forgetEvents()
 	if s.up != nil {
@@ -348,18 +341,18 @@ func (s *session) answered(number uint64, slot int, reply []byte) {
 		if s.closed {
 			reply = nil
 		}
-		s.early = append(s.early, early{number, slot, bytes.Clone(reply)})
+		s.early.add(early{number: number, slot: slot, bytes: bytes.Clone(reply)}, s.finished)
 		s.heldBytes += len(reply)
 		return
 	}
 	s.writeNext(reply)
-	for i := 0; i < len(s.early); i++ {
-		if e := s.early[i]; e.number == s.finished {
-			s.early = slices.Delete(s.early, i, i+1)
-			s.heldBytes -= len(e.bytes)
-			s.writeNext(e.bytes)
-			i = -1 // the next may stand anywhere
+	for {
+		next, ok := s.early.take(s.finished)
+		if !ok {
+			break
 		}
+		s.heldBytes -= len(next)
+		s.writeNext(next)
 	}
 	if !s.closed {
 		s.checkOutput()

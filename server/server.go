@@ -337,7 +337,7 @@ func (srv *Server) accept(c *transport.Conn) (reply []byte, ok bool) {
 		srv.refused.Add(1)
 		return []byte(denied), false
 	}
-	if int64(srv.net.Connections()) > v.MaxClients {
+	if int64(srv.net.Strangers()) > v.MaxClients { // clients of other nodes count there
 		srv.refused.Add(1)
 		return []byte(tooMany), false
 	}

@@ -335,12 +335,12 @@ func (s *session) hold(reply []byte) {
 }
 
 // answered takes the reply of an unfinished call. Those of one shard come in order; where another shard was sooner, its
-// replies wait.
+// replies wait. Of a session that is closed, and of nobody's, no call is counted.
 func (s *session) answered(number uint64, slot int, reply []byte) {
+	if s.closed {
+		return
+	}
 	if number != s.finished {
-		if s.closed {
-			reply = nil
-		}
 		s.early.add(early{number: number, slot: slot, bytes: bytes.Clone(reply)}, s.finished)
 		s.heldBytes += len(reply)
 		return
@@ -354,17 +354,12 @@ func (s *session) answered(number uint64, slot int, reply []byte) {
 		s.heldBytes -= len(next)
 		s.writeNext(next)
 	}
-	if !s.closed {
-		s.checkOutput()
-	}
+	s.checkOutput()
 }
 
 // writeNext writes the reply of the oldest unfinished call, and those that were held for it.
 func (s *session) writeNext(reply []byte) {
 	s.finished++
-	if s.closed {
-		return
-	}
 	s.lastReply = s.loop.loop.Now()
 	s.conn.Write(reply)
 	for len(s.held) > 0 && s.held[0].after <= s.finished {

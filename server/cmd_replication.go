@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -80,6 +81,11 @@ func (p *shardProgress) online(m *clusterMap) (list []replicaProgress) {
 		}
 	}
 	return list
+}
+
+// able are those of them that may come to lead.
+func (p *shardProgress) able(m *clusterMap) []replicaProgress {
+	return slices.DeleteFunc(p.online(m), func(r replicaProgress) bool { return r.Learner })
 }
 
 // infoReplication shows the shard by which this node is shown.
@@ -233,7 +239,8 @@ func failover(s *session, args [][]byte, w *resp.Writer) {
 		p = srv.topology.Progress(own.ID)
 	}
 	target, there := "", false
-	for _, r := range p.online(m) {
+	able := p.able(m)
+	for _, r := range able {
 		if n := m.node(r.Node); o.to && n.Host == o.host && (o.port == int64(n.Port) || o.port == int64(n.TLSPort)) {
 			target, there = n.ID, true
 		}
@@ -243,7 +250,7 @@ func failover(s *session, args [][]byte, w *resp.Writer) {
 		w.Error("ERR FAILOVER already in progress.")
 	case !leads:
 		w.Error("ERR FAILOVER is not valid when server is a replica.")
-	case len(p.online(m)) == 0:
+	case len(able) == 0:
 		w.Error("ERR FAILOVER requires connected replicas.")
 	case o.force && (o.timeout == 0 || !o.to):
 		w.Error("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")

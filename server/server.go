@@ -63,8 +63,9 @@ type Server struct {
 	runID   string
 	ports   []net.Addr
 
-	topology topology
-	failover failovers
+	topology  topology
+	failover  failovers
+	announced atomic.Pointer[clusterNode] // the leader that Sentinel's clients were told of last
 
 	end     context.CancelFunc // of what the server does in the background
 	running sync.WaitGroup

@@ -14,6 +14,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/engine/front"
 	"github.com/larder-db/larder/engine/keyspace"
 )
@@ -481,6 +482,70 @@ func TestSentinelClientFollows(t *testing.T) {
 	msg, err := sub.ReceiveTimeout(ctx, patience)
 	if got, ok := msg.(*goredis.Message); err != nil || !ok || got.Payload != fmt.Sprintf("mymaster 127.0.0.1 %d 10.0.0.3 7003", ports[0]) {
 		t.Fatal(msg, err)
+	}
+}
+
+// TestSwitchMasterIsNotMissed: that another node leads may be heard of before it is known to lead, and told then, once.
+func TestSwitchMasterIsNotMissed(t *testing.T) {
+	t.Parallel()
+	f := newFakeTopology(1, 1)
+	ts := startFake(t, f)
+	c := ts.dial()
+	c.must("SUBSCRIBE +switch-master", "*3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n")
+	look := func(leader int, led bool) {
+		before := f.Map()
+		f.change(func(m *clusterMap) { m.Shards[0].Leader, m.Shards[0].Led = fakeID(leader), led })
+		ts.topologyChanged(before, f.Map())
+	}
+	look(1, true)
+	look(3, false)
+	look(3, true)
+	look(3, true)
+	look(2, false)
+	look(3, true)
+	look(1, true)
+	for _, want := range []string{"mymaster 10.0.0.1 7001 10.0.0.3 7003", "mymaster 10.0.0.3 7003 10.0.0.1 7001"} {
+		c.want("*3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n" + bulk(want))
+	}
+	c.must("PING", "*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+}
+
+// TestLearnersAreNotFailedOverTo: who has no vote cannot lead.
+func TestLearnersAreNotFailedOverTo(t *testing.T) {
+	t.Parallel()
+	f := newFakeTopology(1, 1)
+	learner := replicaProgress{Node: fakeID(2), Held: 100, Online: true, Learner: true}
+	f.setProgress(1, shardProgress{Applied: 100, Replicas: []replicaProgress{learner, {Node: fakeID(3), Held: 100, Online: true}}})
+	c := startFake(t, f).dial()
+	c.must("FAILOVER TO 10.0.0.2 7002", "-ERR FAILOVER target HOST and PORT is not a replica.\r\n")
+	f.setProgress(1, shardProgress{Applied: 100, Replicas: []replicaProgress{learner}})
+	c.must("FAILOVER", "-ERR FAILOVER requires connected replicas.\r\n")
+	f.change(func(m *clusterMap) { m.Shards[0].Replicas = m.Shards[0].Replicas[:2] })
+	c.must("SENTINEL FAILOVER mymaster", "-NOGOODSLAVE No suitable replica to promote\r\n")
+}
+
+// TestFailoverThatFailsLeavesNoTrace: once FAILOVER has come to nothing, or was aborted, the document says again who is to lead.
+func TestFailoverThatFailsLeavesNoTrace(t *testing.T) {
+	t.Parallel()
+	list := startThree(t)
+	leader := leaderOf(t, list, "a", "0")
+	m := leader.node.member
+	id := leader.node.local()[0].id
+	wanted := m.view().Shard(id).Replicas[0]
+	for _, ts := range list {
+		if other := ts.node.member.id.Node; ts != leader && cluster.NodeID(other) != wanted {
+			ts.end(false)
+			ctx, abort := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- m.Transfer(ctx, id, other) }()
+			eventually(t, "it is to lead", func() bool { return m.view().Shard(id).Replicas[0] == cluster.NodeID(other) })
+			abort()
+			if err := <-ended; err == nil {
+				t.Error("a node leads that is not there")
+			}
+			eventually(t, "it is not to lead any more", func() bool { return m.view().Shard(id).Replicas[0] == wanted })
+			return
+		}
 	}
 }
 

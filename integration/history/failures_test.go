@@ -1,6 +1,7 @@
 package history
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,7 +23,8 @@ func whole(t *testing.T, directives ...string) *nodes.Cluster {
 	return nodes.Start(t, nodes.Options{Program: larder, Count: 3, Directives: directives, Seed: 1})
 }
 
-// script carries out steps one after the other, with a second between them.
+// script carries out steps one after the other, with a second between them: all of them, or the test is skipped where one
+// cannot be had.
 func script(t *testing.T, c *nodes.Cluster, steps ...Step) {
 	t.Helper()
 	at := time.Second
@@ -38,6 +40,11 @@ func script(t *testing.T, c *nodes.Cluster, steps ...Step) {
 			}
 		}
 		at = max(at, s.At+s.Length+time.Second)
+	}
+	if err := lacking(c, steps, Faults(c)); errors.Is(err, errNoSuchFault) {
+		t.Fatal(err)
+	} else if err != nil {
+		t.Skip(err)
 	}
 	name := strings.ReplaceAll(t.Name(), "/", "-")
 	check(t, &Run{Cluster: c, Seed: 1, Length: at, Faults: Faults(c), Steps: steps, Clients: 8}, keepIn(name))

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -226,6 +227,29 @@ func rounds(t *testing.T, c *nodes.Cluster, faults []Fault, seed uint64, length 
 		name := fmt.Sprintf("seed-%d", seed+round)
 		check(t, &Run{Cluster: c, Seed: seed + round, Length: min(time.Minute, time.Until(end)), Faults: faults, Clients: 10,
 			Prefix: name + "-"}, keepIn(filepath.Join(filepath.Base(t.Name()), name)))
+	}
+}
+
+// TestPlansAreWholeOrNot: without a network of the nodes' own, a plan that cuts links is none, and says why; a step that
+// nobody knows is a mistake.
+func TestPlansAreWholeOrNot(t *testing.T) {
+	why := errors.New("no network here")
+	bare := &nodes.Cluster{Nodes: make([]*nodes.Node, 3), Why: why}
+	for _, name := range []string{"isolate", "isolate-leader", "one-way-leader", "bridge", "slow", "lossy", "clients"} {
+		plan := []Step{{Fault: "kill"}, {Fault: name}}
+		if err := lacking(bare, plan, Faults(bare)); !errors.Is(err, why) {
+			t.Errorf("%s without a network: %v", name, err)
+		}
+		r := &Run{Cluster: bare, Faults: Faults(bare), Steps: plan[1:], Length: time.Millisecond, Log: t.Logf}
+		if err := r.breakThings(New()); !errors.Is(err, why) {
+			t.Errorf("a run of %s without a network: %v", name, err)
+		}
+	}
+	if err := lacking(bare, []Step{{Fault: "kill"}, {Fault: "wipe"}}, Faults(bare)); err != nil {
+		t.Error(err)
+	}
+	if err := lacking(bare, []Step{{Fault: "isolat"}}, Faults(bare)); !errors.Is(err, errNoSuchFault) {
+		t.Errorf("a fault that nobody knows: %v", err)
 	}
 }
 

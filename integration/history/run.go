@@ -134,18 +134,16 @@ func (r *Run) breakThings(h *History) error {
 	if plan == nil {
 		plan = Plan(r.Seed, r.Length, len(r.Cluster.Nodes), r.Faults)
 	}
+	if err := lacking(r.Cluster, plan, r.Faults); err != nil {
+		return err
+	}
 	for _, s := range plan {
 		if err := end(s.At); err != nil {
 			return err
 		}
 		sleepUntil(h, s.At)
 		from := h.Now()
-		fault, known := byName[s.Fault]
-		if !known {
-			r.Log("%s cannot be had here", s.Fault)
-			continue
-		}
-		what, undo, err := fault.Do(r.Cluster, s)
+		what, undo, err := byName[s.Fault].Do(r.Cluster, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}

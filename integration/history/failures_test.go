@@ -130,32 +130,6 @@ func TestFailoverKeepsState(t *testing.T) {
 	script(t, c, killing, killing, killing, killing)
 }
 
-// TestPartitionWhileMembersChange: while a leader is cut off, another voter loses its disk and comes back as a new node.
-// The one that is left may not form a majority with it.
-func TestPartitionWhileMembersChange(t *testing.T) {
-	c := whole(t)
-	if c.Net == nil {
-		t.Skip(c.Why)
-	}
-	replacing := Hook("replace", 1, func(c *nodes.Cluster, s Step) error {
-		for _, n := range c.Nodes {
-			if !n.Leads() {
-				if err := n.Wipe(); err != nil {
-					return err
-				}
-				return n.Start()
-			}
-		}
-		return nil
-	})
-	order := []int{0, 1, 2}
-	check(t, &Run{Cluster: c, Seed: 1, Length: 8 * time.Second, Clients: 8, Faults: append(Faults(c), replacing),
-		Steps: []Step{
-			{At: time.Second, Length: 5 * time.Second, Fault: "isolate-leader", Nodes: order},
-			{At: 1500 * time.Millisecond, Length: 4 * time.Second, Fault: "replace", Nodes: order},
-		}}, keepIn(t.Name()))
-}
-
 // TestReadsAfterRestartAndPause: a node that comes back, or goes on, does not answer from what it knew.
 func TestReadsAfterRestartAndPause(t *testing.T) {
 	c := whole(t)

@@ -51,7 +51,7 @@ func setting(t *testing.T, name string, otherwise uint64) uint64 {
 
 // check carries out a run and fails the test on all that is wrong with it. The history is kept in the folder, if it is
 // not "", when something is.
-func check(t *testing.T, r *Run, folder string) {
+func check(t *testing.T, r *Run, folder string) *History {
 	t.Helper()
 	r.Log = t.Logf
 	h, v, err := r.Do()
@@ -77,11 +77,11 @@ func check(t *testing.T, r *Run, folder string) {
 		}
 	}
 	if !t.Failed() {
-		return
+		return h
 	}
 	if folder == "" {
 		t.Log("LARDER_HISTORY_DIR says where a history that went wrong is kept")
-		return
+		return h
 	}
 	if err := Keep(folder, h, v); err != nil {
 		t.Error(err)
@@ -96,6 +96,7 @@ func check(t *testing.T, r *Run, folder string) {
 		}
 	}
 	t.Logf("the history is in %s", folder)
+	return h
 }
 
 // keepIn is where histories that went wrong are kept: LARDER_HISTORY_DIR, or nowhere.

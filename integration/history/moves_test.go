@@ -1,13 +1,11 @@
 package history
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"testing"
 	"time"
 
-	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/integration/nodes"
 )
 
@@ -25,13 +23,8 @@ func ask(c *nodes.Cluster, s Step, what string, args ...string) error {
 
 // migrateSlots moves a run of slots from the shard that has them to another.
 func migrateSlots(c *nodes.Cluster, s Step) error {
-	through := c.Nodes[s.Nodes[len(s.Nodes)-1]].Addr()
-	text, err := c.Larder(moveTime, "cluster", "status", "--json", "--addr", through)
+	report, err := c.Report(moveTime, c.Nodes[s.Nodes[len(s.Nodes)-1]])
 	if err != nil {
-		return err
-	}
-	var report cluster.Report
-	if err := json.Unmarshal([]byte(text), &report); err != nil {
 		return err
 	}
 	rng := s.draw()

@@ -7,13 +7,11 @@
 package nodes
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -129,6 +127,9 @@ func (c *Cluster) add(t testing.TB, index int) error {
 	} else if err := n.settleOnLoopback(); err != nil {
 		return err
 	}
+	if index > 0 {
+		n.mu.by = c.Nodes[0]
+	}
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
 		return err
 	}
@@ -173,20 +174,17 @@ func FreePort(ip string) (port int, err error) {
 // OwnDisks says that each node's disk is its own, so that it can be filled.
 func (c *Cluster) OwnDisks() bool { return c.options.DiskSize > 0 }
 
-// args is the command line of a node.
-func (c *Cluster) args(n *Node, rejoin bool) []string {
+// args is the command line of a node. If it is no member yet, it joins by way of another; nil: it is the first.
+func (c *Cluster) args(n *Node, by *Node) []string {
 	args := []string{"server", "--port", strconv.Itoa(n.port), "--bind", n.ip, "--protected-mode", "no", "--dir", n.Dir,
 		"--save", "", "--enable-debug-command", "yes", "--log-segment-size", "1mb", "--checkpoint-log-bytes", "4mb"}
 	if c.options.Count > 1 {
 		args = append(args, "--cluster-port", strconv.Itoa(n.peerPort), "--cluster-secret", secret,
 			"--replicas", strconv.Itoa(c.options.Replicas), "--replace-after", "5",
 			"--admin-bind", n.ip, "--admin-token", secret)
-		switch {
-		case n.Index > 0:
-			args = append(args, "--cluster-join", c.Nodes[0].Addr())
-		case rejoin:
-			args = append(args, "--cluster-join", c.Nodes[1].Addr())
-		}
+	}
+	if by != nil {
+		args = append(args, "--cluster-join", by.Addr())
 	}
 	return append(args, c.options.Directives...)
 }
@@ -206,35 +204,6 @@ func (c *Cluster) await(n *Node) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-// AwaitWhole waits until every node answers and all that should be voters are.
-func (c *Cluster) AwaitWhole() error {
-	for _, n := range c.Nodes {
-		if err := c.await(n); err != nil {
-			return err
-		}
-	}
-	if len(c.Nodes) == 1 {
-		return nil
-	}
-	_, err := c.Larder(2*patience, "cluster", "wait", "--addr", c.Nodes[0].Addr(), "--voters", strconv.Itoa(voters(c.options.Replicas)),
-		"--timeout", patience.String())
-	return err
-}
-
-// Larder runs the larder program, outside the nodes' namespaces, and returns what it wrote. It is killed when its time is
-// up.
-func (c *Cluster) Larder(timeout time.Duration, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, c.options.Program, args...)
-	cmd.Env = append(os.Environ(), "LARDER_ADMIN_TOKEN="+secret)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("larder %s: %w: %s", strings.Join(args, " "), err, out)
-	}
-	return string(out), err
 }
 
 // Heal undoes all that was done to the nodes and what lies between them: nodes run, links are whole, disks have room and
@@ -346,6 +315,3 @@ func (c *Cluster) close() {
 		c.network.close()
 	}
 }
-
-// voters is how many of a shard's replicas vote: an odd number, since one more would bear no further loss.
-func voters(replicas int) int { return replicas - 1 + replicas%2 }

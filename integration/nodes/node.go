@@ -30,7 +30,7 @@ type Node struct {
 	mu struct {
 		sync.Mutex
 		process *process // nil while none runs
-		rejoin  bool     // its folder is new: it joins whatever its number is
+		by      *Node    // by way of whom it joins; nil: it is the cluster's first
 		paused  bool
 		full    bool // its disk is
 		fault   error
@@ -75,7 +75,7 @@ func (n *Node) startLocked() error {
 		return err
 	}
 	defer said.Close()
-	cmd := exec.Command(n.cluster.options.Program, n.cluster.args(n, n.mu.rejoin)...)
+	cmd := exec.Command(n.cluster.options.Program, n.cluster.args(n, n.mu.by)...)
 	cmd.Stdout, cmd.Stderr = said, said
 	tieToUs(cmd)
 	start := cmd.Start
@@ -189,8 +189,17 @@ func (n *Node) Wipe() error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.mu.rejoin = true
+	if n.mu.by == nil && len(n.cluster.Nodes) > 1 {
+		n.mu.by = n.cluster.Nodes[1]
+	}
 	return err
+}
+
+// JoinBy has the next start of a new or wiped node join by way of the given one.
+func (n *Node) JoinBy(member *Node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mu.by = member
 }
 
 // Command asks the node something, for tests: an error reply is an error.

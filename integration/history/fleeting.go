@@ -13,7 +13,7 @@ import (
 // behind its late one it is not, and in between a read may find either, once it is gone for good.
 
 // clockMargin is how far clocks of one machine may be apart that nobody has touched.
-const clockMargin = 100 * time.Millisecond
+const clockMargin = 50 * time.Millisecond
 
 // forever is the deadline of what does not end.
 const forever = time.Duration(math.MaxInt64)

@@ -134,8 +134,10 @@ func (w *Workload) next(rng *rand.Rand) *Op {
 			o.In = []string{w.value(o.Key)}
 		}
 	case Fleeting:
-		// Little is overwritten, as with locks, so that most values live until their time has come.
-		choose("get", "get", "get", "get", "get", "get", "get", "setnx", "setnx", "setnx", "setnx", "setnx", "set", "set", "getset", "del")
+		// Little is overwritten, as with locks, so that values live until their time has come.
+		if choose("get", "setnx"); rng.IntN(10) == 0 {
+			choose("set", "getset", "del")
+		}
 		switch o.Name {
 		case "set", "setnx":
 			o.In = []string{w.value(o.Key), timeToLive(rng.IntN(len(timesToLive)))}

@@ -215,7 +215,7 @@ func TestLongHistory(t *testing.T) {
 		rounds(t, c, Faults(c), seed, length/2)
 	})
 	t.Run("moves", func(t *testing.T) {
-		c := startMoving(t, seed)
+		c := startMoving(t, seed, 4*diskSize)
 		rounds(t, c, movingFaults(c), seed, length/2)
 	})
 }

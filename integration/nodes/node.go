@@ -43,7 +43,8 @@ type process struct {
 	ended chan struct{}
 	err   error // of Wait, once ended is closed
 
-	sawFullDisk bool // so it may end by itself; under the node's mu
+	// Under the node's mu: it may end by itself, since its disk is full, or since it is taken out of the cluster.
+	sawFullDisk, leaves bool
 }
 
 // Addr is where clients reach the node.
@@ -100,7 +101,10 @@ func (n *Node) watch(p *process) {
 	if n.mu.process == p {
 		n.mu.process = nil
 		fault := fmt.Errorf("%s ended by itself: %v", n.Name(), p.err)
-		if p.sawFullDisk {
+		switch {
+		case p.leaves:
+			fault = nil
+		case p.sawFullDisk:
 			fault = nil
 			if !n.mu.full {
 				fault = n.startLocked()
@@ -159,6 +163,15 @@ func (n *Node) Stop() error {
 		_ = p.cmd.Process.Kill()
 		<-p.ended
 		return fmt.Errorf("%s does not stop", n.Name())
+	}
+}
+
+// Leaves says whether the node is being taken out of the cluster, so that its process may end by itself.
+func (n *Node) Leaves(leaves bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mu.process != nil {
+		n.mu.process.leaves = leaves
 	}
 }
 

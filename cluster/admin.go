@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -78,13 +79,17 @@ type admin struct {
 }
 
 // guard lets those in who show the token. Where none is asked for, pages in a browser are kept out all the same: they
-// could reach the loopback address.
+// could reach the loopback address, be it by a name of their own that leads there.
 func (a admin) guard(next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(a.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a.Token == "" {
 			if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
 				http.Error(w, "not for browsers unless admin-token is set", http.StatusForbidden)
+				return
+			}
+			if !isLoopbackHost(r.Host) {
+				http.Error(w, "to be called by a loopback address unless admin-token is set", http.StatusForbidden)
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -99,6 +104,16 @@ func (a admin) guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// isLoopbackHost says whether a request names this machine, with or without a port, by an address or a name that nobody
+// else can lead elsewhere.
+func isLoopbackHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // body is an answer.

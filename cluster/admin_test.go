@@ -100,7 +100,9 @@ func TestAdminLetsIn(t *testing.T) {
 	get := func(url, header, value string) int {
 		r, err := http.NewRequest(http.MethodGet, url+"/openapi.json", nil)
 		w.check(err)
-		r.Header.Set(header, value)
+		if r.Header.Set(header, value); header == "Host" {
+			r.Host = value
+		}
 		a, err := http.DefaultClient.Do(r)
 		w.check(err)
 		text, err := io.ReadAll(a.Body)
@@ -124,6 +126,16 @@ func TestAdminLetsIn(t *testing.T) {
 		{open, "X", "y", 200},
 		{open, "Origin", "http://evil.example", 403},
 		{open, "Sec-Fetch-Site", "cross-site", 403},
+		{open, "Host", "evil.example", 403},
+		{open, "Host", "evil.example:7379", 403},
+		{open, "Host", "127.0.0.1.evil.example", 403},
+		{open, "Host", "10.0.0.1:7379", 403},
+		{open, "Host", "localhost:7379", 200},
+		{open, "Host", "LocalHost", 200},
+		{open, "Host", "127.0.0.2", 200},
+		{open, "Host", "[::1]:7379", 200},
+		{open, "Host", "[::1]", 200},
+		{locked, "Host", "evil.example", 401},
 	} {
 		if got := get(c.url, c.header, c.value); got != c.want {
 			t.Errorf("%s %s: %d, not %d", c.header, c.value, got, c.want)

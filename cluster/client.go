@@ -166,6 +166,9 @@ func (c *Client) send(ctx context.Context, method, address, path string, changes
 type Pong struct {
 	Node      NodeID `json:"node"`
 	ClusterID string `json:"cluster_id,omitempty"`
+	// Leads says that the node leads the meta group; Silent is who does not answer it then.
+	Leads  bool     `json:"leads,omitempty"`
+	Silent []NodeID `json:"silent,omitempty"`
 }
 
 // Ping asks who is at an address.

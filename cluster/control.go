@@ -114,6 +114,8 @@ type ControlOptions struct {
 	Log func(shard uint32) ShardLog
 	// Drives is what this node does for migrations; nil: nothing.
 	Drives func() map[uint64]Drive
+	// Silent is which nodes do not answer this one, if it leads the meta group; nil: it never does.
+	Silent func() (list []NodeID, leads bool)
 }
 
 // Control is the handler of the control API. It is served from before the node joins.
@@ -180,6 +182,9 @@ func (c control) ping(*http.Request) (any, error) {
 	p := Pong{Node: c.Self}
 	if m := c.Meta(); m != nil && m.View() != nil {
 		p.ClusterID = m.View().Document.ClusterID
+	}
+	if c.Silent != nil {
+		p.Silent, p.Leads = c.Silent()
 	}
 	return p, nil
 }

@@ -443,11 +443,11 @@ func (m *Meta) Apply(ctx context.Context, o Op) (done opDone, err error) {
 }
 
 // supersede finds the members whose peer address leads to the node that wants to join: it proves to be there, so they
-// are not, and never will be again.
+// are not. If it is a new one, they never will be again.
 func (m *Meta) supersede(ctx context.Context, j Join) Join {
 	j.Superseded = nil
 	v := m.View()
-	if v == nil {
+	if v == nil || v.Node(j.Node.ID) != nil {
 		return j
 	}
 	for _, n := range v.Document.Nodes {

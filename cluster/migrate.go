@@ -19,7 +19,8 @@ import (
 //	copying    the source owns the slots, unless an attempt froze them and did not come further: it thaws them and
 //	           copies anew
 //	owned      the target has everything and is to own the slots; the source keeps them frozen. No way back
-//	flipped    the target owns them, the map says so: the source drops its copy
+//	flipped    the target owns them, the map says so: the source drops its copy. After a recovery without the source the
+//	           target may have to be told first that it does
 //	canceled   the source owns them: the target drops its copy
 //
 // The slots are frozen only while the last changes are sent, few of them, and until the target owns them.
@@ -154,7 +155,7 @@ func (r *migrationRun) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.m.State == MigrationOwned {
+	if r.m.State == MigrationOwned || r.m.State == MigrationFlipped {
 		if err := r.handOver(ctx); err != nil {
 			return err
 		}
@@ -179,6 +180,9 @@ func (r *migrationRun) decide(ctx context.Context) error {
 		return err
 	}
 	defer x.Close()
+	if _, err := r.g.opts.Document.Do(ctx, Look{}); err != nil { // nobody could decide while the slots are frozen
+		return fmt.Errorf("look for the meta group's leader: %w", err)
+	}
 	if err := r.catchUp(ctx, x); err != nil {
 		return err
 	}
@@ -283,8 +287,8 @@ func (r *migrationRun) catchUp(ctx context.Context, x *keyspace.SlotExport) erro
 	}
 }
 
-// freeze has the source serve the slots no more, sends the rest, and has the document decide. If that fails before it
-// has been asked for, the source serves them again.
+// freeze has the source serve the slots no more, sends the rest, and has the document decide, all in good time. Unless it is
+// unknown what was decided the source serves them again if that fails.
 func (r *migrationRun) freeze(ctx context.Context, x *keyspace.SlotExport) error {
 	short, cancel := context.WithTimeout(ctx, r.g.opts.Freeze)
 	defer cancel()
@@ -294,8 +298,8 @@ func (r *migrationRun) freeze(ctx context.Context, x *keyspace.SlotExport) error
 		err = r.sendRest(short, x)
 	}
 	if err == nil {
-		err = r.change(ctx, OwnMigration{Migration: r.m.ID, Attempt: r.m.Attempt})
-		if err == nil || !errors.Is(err, ErrRefused) {
+		err = r.change(short, OwnMigration{Migration: r.m.ID, Attempt: r.m.Attempt})
+		if err == nil || !errors.Is(err, ErrRefused) && !errors.Is(err, ErrNoLeader) {
 			return err // if it is unknown what was decided, the next attempt finds out
 		}
 	}

@@ -65,25 +65,31 @@ func newMoving(t testing.TB) *moving {
 	m := &moving{t: t, d: founded(t, 2, 1), counters: make([]int64, 80)}
 	m.d = must(t, m.d, SetBorn{1, id(1)}, SetBorn{2, id(1)}, MigrateSlots{From: 1, To: 2, Slots: []Range{{0, 6000}, {7000, 8000}}})
 	for i := range m.shards {
-		o := engine.Options{Store: store.Options{FS: vfs.NewMem(), Dir: "db"}, Random: func() uint64 { return 42 }, Reserve: 1 << 30}
-		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-		o.Store.Logger = o.Logger
-		e, err := engine.Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = e.Close() })
-		m.shards[i] = &movingShard{m: m, e: e, target: i == 1}
-		foreign := []keyspace.SlotRange{{From: 8192, To: keyspace.SlotCount - 1}}
-		if i == 1 {
-			foreign = []keyspace.SlotRange{{From: 0, To: 8191}}
-		}
-		m.shards[i].apply(command.SlotsArgs(command.SlotsDisown, 0, 0, foreign))
+		m.begin(i)
 	}
 	for range 300 {
 		m.load()
 	}
 	return m
+}
+
+// begin founds a shard, with an engine that is new, for the slots that it has in the document.
+func (m *moving) begin(i int) {
+	m.t.Helper()
+	o := engine.Options{Store: store.Options{FS: vfs.NewMem(), Dir: "db"}, Random: func() uint64 { return 42 }, Reserve: 1 << 30}
+	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Store.Logger = o.Logger
+	e, err := engine.Open(o)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { _ = e.Close() })
+	m.shards[i] = &movingShard{m: m, e: e, target: i == 1}
+	var foreign []keyspace.SlotRange
+	for _, r := range without([]Range{{0, Slots - 1}}, m.d.Shards[i].Slots) {
+		foreign = append(foreign, keyspace.SlotRange(r))
+	}
+	m.shards[i].apply(command.SlotsArgs(command.SlotsDisown, 0, 0, foreign))
 }
 
 func (s *movingShard) apply(commands ...[][]byte) []LogReply {
@@ -205,6 +211,20 @@ func (m *moving) Do(ctx context.Context, o Op) (v *View, err error) {
 	return v, errors.Join(asked, err)
 }
 
+// drive runs one driver.
+func (m *moving) drive() error { return m.driveBy(m) }
+
+func (m *moving) driveBy(d MigrationDocument) error {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	m.crash = cancel
+	g := NewMigrator(MigratorOptions{
+		Document: d, Source: m.shards[0], Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
+		Target: func(uint32) ShardLog { return m.shards[1] }, Part: 120, Entry: 400, Few: 4,
+	})
+	return g.Run(ctx, m.d.Migrations[0].ID)
+}
+
 // run runs drivers, one after the other, until the migration has ended.
 func (m *moving) run() {
 	m.t.Helper()
@@ -216,14 +236,7 @@ func (m *moving) run() {
 		if m.d.Migrations[0].Paused && errors.Is(err, ErrPaused) {
 			m.d = must(m.t, m.d, ResumeMigration{m.d.Migrations[0].ID})
 		}
-		ctx, cancel := context.WithCancelCause(context.Background())
-		m.crash = cancel
-		g := NewMigrator(MigratorOptions{
-			Document: m, Source: m.shards[0], Export: m.shards[0].e.SlotExport, Seed: m.shards[0].e.Keys().Seed,
-			Target: func(uint32) ShardLog { return m.shards[1] }, Part: 120, Entry: 400, Few: 4,
-		})
-		err = g.Run(ctx, m.d.Migrations[0].ID)
-		cancel(nil)
+		err = m.drive()
 	}
 	if len(m.d.Migrations) > 0 {
 		m.t.Fatalf("the migration does not end: %+v: %v", m.d.Migrations, err)
@@ -497,4 +510,81 @@ func (s *froze) Propose(ctx context.Context, commands [][][]byte) ([]LogReply, e
 	replies, err := s.source.Propose(ctx, commands)
 	s.target.frozen = s.source.frozen
 	return replies, err
+}
+
+// TestRecoveryEndsMigrations: a cluster is recovered with one shard of the two of a migration that was decided, wherever its
+// driver was then. It comes to its end: what the shard that is left has of the slots it keeps if it is to own them.
+func TestRecoveryEndsMigrations(t *testing.T) {
+	for held := 1; held <= 2; held++ {
+		seen := map[MigrationState]int{}
+		for at := 1; ; at++ {
+			m := newMoving(t)
+			m.failAt, m.how = at, crashBehind
+			_ = m.drive()
+			if len(m.d.Migrations) == 0 {
+				break
+			}
+			state := m.d.Migrations[0].State
+			if state == MigrationCopying {
+				continue
+			}
+			seen[state]++
+			lost := 2 - held // its index
+			m.d = must(t, m.d, Recover{ClusterID: strings.Repeat("a", 40), Self: id(1), Held: []uint32{uint32(held)}})
+			m.begin(lost)
+			m.d = must(t, m.d, SetBorn{uint32(lost + 1), id(1)})
+			for i := range m.counters {
+				if ownerOf(&m.d, keyspace.Slot([]byte("counter"+strconv.Itoa(i)))) == uint32(lost+1) {
+					m.counters[i] = 0
+				}
+			}
+			m.failAt, m.canceled = 0, state == MigrationOwned && lost == 1
+			m.run()
+			m.check()
+		}
+		if seen[MigrationOwned] < 2 || seen[MigrationFlipped] < 2 {
+			t.Errorf("with shard %d: %v", held, seen)
+		}
+	}
+}
+
+// leaderless is the document while the meta group has no leader from some change on.
+type leaderless struct {
+	*moving
+	from Op
+	err  error
+}
+
+func (l leaderless) Do(ctx context.Context, o Op) (*View, error) {
+	if o != l.from {
+		return l.moving.Do(ctx, o)
+	}
+	if _, limited := ctx.Deadline(); o != (Look{}) && !limited {
+		l.t.Errorf("%T is asked for without end while the slots are frozen", o)
+	}
+	return nil, l.err
+}
+
+// TestMigrationThawsWithoutALeader: where nobody leads the meta group the slots are not frozen, or not for longer than a
+// migration may freeze them; unless they may be the target's.
+func TestMigrationThawsWithoutALeader(t *testing.T) {
+	own := OwnMigration{Migration: 1, Attempt: 1}
+	for _, c := range []struct {
+		from Op
+		err  error
+		want keyspace.SlotState
+	}{
+		{Look{}, ErrNoLeader, keyspace.Owned},
+		{own, ErrNoLeader, keyspace.Owned},
+		{own, refuse("no"), keyspace.Owned},
+		{own, raftfsm.ErrIndeterminate, keyspace.Frozen},
+	} {
+		m := newMoving(t)
+		err := m.driveBy(leaderless{m, c.from, c.err})
+		if got := m.shards[0].e.Keys().Slots().State(0); !errors.Is(err, c.err) || got != c.want {
+			t.Errorf("%T: %v: the slots are %v, not %v, and the driver ends with %v", c.from, c.err, got, c.want, err)
+		}
+		m.run()
+		m.check()
+	}
 }

@@ -1,6 +1,10 @@
 package cluster
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/larder-db/larder/engine/keyspace"
+)
 
 // A migration's steps. The order is what makes it safe: the source stops serving the slots and sends what is left; then
 // OwnMigration decides, and from there on there is no way back; then the target takes the slots, FlipMigration changes
@@ -43,6 +47,9 @@ func (o MigrateSlots) Apply(d Document) (Document, error) {
 	}
 	slots := union(o.Slots, nil)
 	for _, m := range d.Migrations {
+		if m.ID+keyspace.RememberedMigrations/2 <= d.NextID {
+			return d, refuse("migration %d began long ago: resume it, or take it back, before others begin", m.ID)
+		}
 		if overlap(m.Slots, slots) {
 			return d, refuse("migration %d of some of these slots is under way", m.ID)
 		}
@@ -199,11 +206,17 @@ func (d Document) changeMigration(id uint64, change func(*Migration) error) (Doc
 		return d, err
 	}
 	if m.State == MigrationFlipped && d.Migration(id).State != MigrationFlipped {
-		from, to := next.Shard(m.From), next.Shard(m.To)
-		from.Slots = append([]Range{}, without(from.Slots, m.Slots)...)
-		to.Slots = union(to.Slots, m.Slots)
+		next.flip(m)
 	}
 	return next, nil
+}
+
+// flip has the map say that a migration's target owns the slots.
+func (d *Document) flip(m *Migration) {
+	from, to := d.Shard(m.From), d.Shard(m.To)
+	from.Slots = append([]Range{}, without(from.Slots, m.Slots)...)
+	to.Slots = union(to.Slots, m.Slots)
+	m.State = MigrationFlipped
 }
 
 func (m *Migration) isAttempt(attempt uint64) error {

@@ -7,8 +7,8 @@ type Join struct {
 	// ClusterID is the cluster that the node belongs to already; empty: none.
 	ClusterID string `json:"cluster_id,omitempty"`
 	Node      Node   `json:"node"`
-	// Superseded are members whose peer address turned out to be this node's: their disks are gone. The meta leader fills
-	// this in, nobody else.
+	// Superseded are members whose peer address turned out to be this node's: their disks are gone, if the node is a new one.
+	// A member that moved may only be the first to tell of its new address. The meta leader fills this in, nobody else.
 	Superseded []NodeID `json:"superseded,omitempty"`
 }
 
@@ -31,7 +31,7 @@ func (o Join) Apply(d Document) (Document, error) {
 	}
 	d = d.Clone()
 	for _, id := range o.Superseded {
-		if other := d.Node(id); other != nil && id != n.ID {
+		if other := d.Node(id); other != nil && known == nil {
 			other.State = NodeGone
 		}
 	}
@@ -68,7 +68,8 @@ func (o Join) fits(d *Document, known *Node) error {
 	return nil
 }
 
-// Drain has a node's replicas moved to others.
+// Drain has a node's replicas moved to others. One that is gone keeps a place for as long as nobody can take it: drained, it
+// gives up its vote in the meta group all the same, and can be removed.
 type Drain struct {
 	Node NodeID `json:"node"`
 }
@@ -79,10 +80,13 @@ func (o Drain) Apply(d Document) (Document, error) {
 	if n == nil {
 		return d, refuse("node %.40s is no member", o.Node)
 	}
-	if n.State != NodeUp {
+	if n.State == NodeDraining || n.State == NodeGone && d.taken(n) { // who is superseded goes by himself
 		return d, nil
 	}
-	left := len(d.upNodes()) - 1
+	left := len(d.upNodes())
+	if n.State == NodeUp {
+		left--
+	}
 	if left == 0 {
 		return d, refuse("node %s is the last one: nothing could take its replicas", o.Node)
 	}
@@ -165,6 +169,11 @@ func (d *Document) removable(id NodeID) error {
 		return refuse("node %s votes in the meta group: drain the node first", id)
 	}
 	return nil
+}
+
+// taken says that another node is where this one was.
+func (d *Document) taken(n *Node) bool {
+	return slices.ContainsFunc(d.Nodes, func(o Node) bool { return o.ID != n.ID && o.State != NodeGone && o.Peer == n.Peer })
 }
 
 // upNodes are the nodes that may have replicas.

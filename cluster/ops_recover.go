@@ -34,8 +34,12 @@ func (o Recover) Apply(d Document) (Document, error) {
 	}
 	for i := range d.Migrations {
 		m := &d.Migrations[i]
-		if m.State == MigrationOwned && !slices.Contains(o.Held, m.To) { // what it was to own, the source has still
+		switch {
+		case m.State != MigrationOwned:
+		case !slices.Contains(o.Held, m.To): // what it was to own, the source has still
 			m.State = MigrationCanceled
+		case !slices.Contains(o.Held, m.From): // or it would begin again with slots that the target has
+			d.flip(m)
 		}
 	}
 	return d, nil

@@ -61,6 +61,7 @@ func TestRefusals(t *testing.T) {
 		{d, Undrain{id(9)}, "no member"},
 		{d, Remove{id(9)}, "no member"},
 		{one, Remove{id(1)}, "the last one"},
+		{lastVoter(t), Remove{id(1)}, "is the last voter of the meta group"},
 		{three(t, 1), Remove{id(1)}, "has a replica of shard 1"},
 		{must(t, one, Join{Node: aNode(2, "")}), Remove{id(1)}, "the only replica of shard 1"},
 		{d, SetReplicationFactor{0}, "0 replicas"},
@@ -105,6 +106,13 @@ func TestRefusals(t *testing.T) {
 	if _, err := moving.Apply(d); err == nil || !strings.Contains(err.Error(), "is under way") {
 		t.Errorf("a second move of a shard: %v", err)
 	}
+}
+
+// lastVoter is a cluster whose first node has nothing but the one vote of the meta group.
+func lastVoter(t testing.TB) Document {
+	d := must(t, founded(t, 1, 1), Join{Node: aNode(2, "")})
+	d.Shards[0].Replicas = []NodeID{id(2)}
+	return d
 }
 
 func TestRecoverLeavesOneNode(t *testing.T) {
@@ -167,6 +175,84 @@ func TestJoin(t *testing.T) {
 	}
 	if d = settle(t, d, nil); d.Node(id(2)) != nil {
 		t.Errorf("a node without anything whose address another one has is still there: %+v", d)
+	}
+}
+
+// TestGoneNodeIsRemoved: a node that is gone and to whose place nobody can come keeps its vote in the meta group until it
+// is drained; then it can be removed, and the groups are smaller.
+func TestGoneNodeIsRemoved(t *testing.T) {
+	for _, c := range []struct{ nodes, replicas, voters int }{{5, 3, 3}, {3, 1, 1}, {3, 2, 1}, {2, 1, 1}} {
+		d := founded(t, 2, c.replicas)
+		for n := 2; n <= c.nodes; n++ {
+			d = must(t, d, Join{Node: aNode(n, "")})
+		}
+		dead := id(c.nodes)
+		silence := Silence{dead: 5000}
+		d = settle(t, settle(t, d, nil), silence)
+		if d.Node(dead).State != NodeGone {
+			t.Fatalf("%+v: %+v", c, d.Nodes)
+		}
+		if _, err := (Remove{dead}).Apply(d); c.nodes > 2 && err == nil {
+			t.Fatalf("%+v: removed with a vote", c)
+		}
+		d = settle(t, must(t, d, Drain{dead}), silence)
+		d = settle(t, must(t, d, Remove{dead}), silence)
+		if len(d.Voters) != c.voters {
+			t.Errorf("%+v: voters %v", c, d.Voters)
+		}
+	}
+}
+
+// TestGoneNodeIsNotDrainedInVain: where the others cannot take what it has, that is said. One whose address another has
+// goes by itself.
+func TestGoneNodeIsNotDrainedInVain(t *testing.T) {
+	d := settle(t, three(t, 1), Silence{id(3): 5000})
+	if _, err := (Drain{id(3)}).Apply(d); err == nil || !strings.Contains(err.Error(), "2 nodes would be left, and shard 1 has 3 replicas") {
+		t.Errorf("drained: %v", err)
+	}
+	wiped := aNode(4, "")
+	wiped.Peer, wiped.Client = aNode(3, "").Peer, aNode(3, "").Client
+	d = must(t, d, Join{Node: wiped})
+	d = must(t, d, Drain{id(3)}, Join{ClusterID: clusterID, Node: wiped})
+	if d = settle(t, d, nil); d.Node(id(3)) != nil || len(d.Voters) != 3 {
+		t.Errorf("%+v", d)
+	}
+}
+
+// TestWhoseAddressIsTakenLendsNoVote: of two that are gone the one that may come back keeps the vote.
+func TestWhoseAddressIsTakenLendsNoVote(t *testing.T) {
+	d := founded(t, 1, 3)
+	for n := 2; n <= 5; n++ {
+		d = must(t, d, Join{Node: aNode(n, "")})
+	}
+	silence := Silence{id(4): 5000, id(5): 5000}
+	d = settle(t, settle(t, d, nil), silence)
+	for _, at := range []int{4, 5} {
+		wiped := aNode(6, "")
+		wiped.Peer, wiped.Client = aNode(at, "").Peer, aNode(at, "").Client
+		next := settle(t, must(t, d, Join{Node: wiped}), silence)
+		if len(next.Voters) != 5 || next.Node(id(at)) != nil || next.Node(id(9-at)) == nil {
+			t.Errorf("%d is replaced: voters %v of %+v", at, next.Voters, next.Nodes)
+		}
+	}
+}
+
+// TestMovedMemberSupersedesNobody: a member that was started at the address of another, which has moved and not told yet,
+// is refused until that one has told, or is gone; it takes nobody's place.
+func TestMovedMemberSupersedesNobody(t *testing.T) {
+	d := three(t, 1)
+	x, y := aNode(2, ""), aNode(3, "")
+	x.Peer, x.Client = y.Peer, y.Client
+	y.Peer, y.Client = "10.9.9.9:1", "10.9.9.9:2"
+	moved := Join{ClusterID: clusterID, Node: x, Superseded: []NodeID{y.ID}}
+	if next, _, err := step(d, moved.Apply); !errors.Is(err, ErrRefused) || next.Node(y.ID).State != NodeUp {
+		t.Errorf("%v: %+v", err, next.Nodes)
+	}
+	if told := must(t, d, Join{ClusterID: clusterID, Node: y}, moved); told.Node(x.ID).Peer != x.Peer || told.Node(y.ID).State != NodeUp {
+		t.Errorf("after the other has told: %+v", told.Nodes)
+	}
+	if later := must(t, settle(t, d, Silence{y.ID: 5000}), moved); later.Node(x.ID).Peer != x.Peer {
+		t.Errorf("after the other is gone: %+v", later.Nodes)
 	}
 }
 
@@ -265,4 +351,17 @@ func TestWhoeverComesToLeadGoesOn(t *testing.T) {
 			t.Errorf("%+v: %+v", c, s)
 		}
 	}
+}
+
+// A shard forgets migrations once many others have come: none begins while an old one is under way.
+func TestOldMigrationsEndBeforeOthersBegin(t *testing.T) {
+	d := must(t, founded(t, 2, 1), MigrateSlots{From: 1, To: 2, Slots: []Range{{0, 9}}})
+	next := MigrateSlots{From: 1, To: 2, Slots: []Range{{20, 29}}}
+	d.NextID += 500
+	must(t, d, next)
+	d.NextID += 20
+	if _, err := next.Apply(d); !errors.Is(err, ErrRefused) {
+		t.Fatal(err)
+	}
+	must(t, d, CancelMigration{d.Migrations[0].ID}, EndMigration{d.Migrations[0].ID}, next)
 }

@@ -46,6 +46,7 @@ func (p *Planner) Plan(d Document, silence Silence, now int64) (Document, error)
 		return w.d, nil // whoever holds something keeps it
 	}
 	w.voters()
+	w.keep()
 	w.redirect()
 	w.shards()
 	w.leaders()
@@ -69,23 +70,18 @@ func (w *planning) nodes() {
 		switch {
 		case n.State == NodeUp && w.ReplaceAfter > 0 && silent > w.ReplaceAfter:
 			n.State = NodeGone
-		case n.State == NodeGone && known && silent <= w.Seen && !w.taken(n):
-			n.State = NodeUp
+		case n.State == NodeGone && known && silent <= w.Seen && !w.d.taken(n):
+			n.State = NodeUp // who is superseded does not come back, however lately he has been heard of
 		}
 	}
 	members := slices.Clone(w.d.Nodes)
 	for _, n := range members {
-		if n.State == NodeGone && w.taken(&n) {
+		if n.State == NodeGone && w.d.taken(&n) {
 			if next, err := (Remove{n.ID}).Apply(w.d); err == nil {
 				w.d = next
 			}
 		}
 	}
-}
-
-// taken says that another node is where this one was. However lately it has been heard of, it does not come back.
-func (w *planning) taken(n *Node) bool {
-	return slices.ContainsFunc(w.d.Nodes, func(o Node) bool { return o.ID != n.ID && o.State != NodeGone && o.Peer == n.Peer })
 }
 
 // up says whether a node may have replicas.
@@ -106,7 +102,9 @@ func (w *planning) voters() {
 		case NodeUp:
 			stay = append(stay, id)
 		case NodeGone:
-			gone = append(gone, id)
+			if !w.d.taken(n) {
+				gone = append(gone, id)
+			}
 		}
 	}
 	goal := min(w.ring.Len()+len(gone), MaxMetaVoters)
@@ -121,10 +119,10 @@ func (w *planning) voters() {
 }
 
 // lend adds to the nodes that are wanted those that have the place now and should go, until there are n: nobody is there
-// to take it.
+// to take it. Of those that are superseded nothing is left to lend to.
 func (w *planning) lend(want, have []NodeID, n int) []NodeID {
 	for _, id := range have {
-		if len(want) < n && !slices.Contains(want, id) && w.d.Node(id) != nil {
+		if node := w.d.Node(id); len(want) < n && !slices.Contains(want, id) && node != nil && !(node.State == NodeGone && w.d.taken(node)) {
 			want = append(want, id)
 		}
 	}
@@ -149,6 +147,25 @@ func inPlaceOf(have, want []NodeID) []NodeID {
 		}
 	}
 	return append(out, fresh...)
+}
+
+// keep has replicas that were to be given up stay, in the place of those whose node is leaving or gone: the shard's group
+// could not let them go, and without that nothing else is planned for it.
+func (w *planning) keep() {
+	for i := range w.d.Moves {
+		m := &w.d.Moves[i]
+		if m.To != "" || m.Paused || !w.up(m.From) {
+			continue
+		}
+		s := w.d.Shard(m.Shard)
+		at := slices.IndexFunc(s.Replicas, func(id NodeID) bool {
+			return !w.up(id) && !slices.ContainsFunc(w.d.Moves, func(o Move) bool { return o.Shard == s.ID && o.To == id })
+		})
+		if at >= 0 {
+			m.From, m.To, m.Canceled = s.Replicas[at], m.From, false
+			s.Replicas[at] = m.To
+		}
+	}
 }
 
 // redirect gives moves another aim whose node is leaving or gone. That node may have the replica by now, and the vote: a

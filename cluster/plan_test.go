@@ -393,3 +393,43 @@ func TestWipedNodeIsReplacedByItsSuccessor(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyIsGoneWithoutReplaceAfter: with 0 a node may be silent for as long as it likes.
+func TestNobodyIsGoneWithoutReplaceAfter(t *testing.T) {
+	d := must(t, three(t, 2), Join{Node: aNode(4, "")})
+	p := Planner{ReplaceAfter: 0}
+	p.EnsureDefaults()
+	next, err := p.Plan(d, Silence{id(2): 1 << 62}, 0)
+	if err != nil || next.Node(id(2)).State != NodeUp {
+		t.Errorf("%v: %+v", err, next.Nodes)
+	}
+}
+
+// TestWhoStaysIsReplacedByWhoWasToGo: of three replicas one is to stay, on a node that turns out to be gone before the
+// others could go. One of those stays in its place.
+func TestWhoStaysIsReplacedByWhoWasToGo(t *testing.T) {
+	d := three(t, 8)
+	p := Planner{ReplaceAfter: 1000, Seen: 10}
+	p.EnsureDefaults()
+	d = must(t, d, SetReplicationFactor{1})
+	on := func() (n int) {
+		for _, s := range d.Shards {
+			if slices.Contains(s.Replicas, id(3)) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, silent := range []time.Duration{500, 5000} {
+		next, _, err := step(d, func(d Document) (Document, error) { return p.Plan(d, Silence{id(3): silent}, 0) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d = next; silent == 500 && on() == 0 {
+			t.Fatalf("it is to have no replica: %+v", d.Shards)
+		}
+	}
+	if on() > 0 {
+		t.Errorf("%+v, %+v", d.Shards, d.Moves)
+	}
+}

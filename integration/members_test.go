@@ -194,6 +194,72 @@ func TestMembersComeAndGo(t *testing.T) {
 	knows(t, nodes[0], "k", "v")
 }
 
+// TestDeadMembersAreShownDead: whichever node is asked, one that leads nothing too, and the last that is left.
+func TestDeadMembersAreShownDead(t *testing.T) {
+	nodes := startMembers(t, 3)
+	_, others := leaderOf(t, nodes)
+	asked, killed := others[0], others[1]
+	ctx := context.Background()
+	// sees says whether the node shows so many of the others as dead, by each of the commands.
+	sees := func(n *server, dead int) bool {
+		c := redis.NewSentinelClient(&redis.Options{Addr: n.addr(), MaxRetries: -1, ReadTimeout: patience})
+		defer func() { _ = c.Close() }()
+		shown := 0
+		list, err := c.Sentinels(ctx, "mymaster").Result()
+		for _, s := range list {
+			if strings.HasPrefix(s["flags"], "s_down") {
+				shown++
+			}
+		}
+		quorum, refused := c.CkQuorum(ctx, "mymaster").Result()
+		if refused != nil {
+			quorum = refused.Error()
+		}
+		return err == nil && shown == dead && strings.Contains(quorum, fmt.Sprint(" ", 3-dead, " usable"))
+	}
+	eventually(t, "all are shown alive", func() bool { return sees(asked, 0) })
+	killed.kill()
+	eventually(t, "the dead one is shown", func() bool { return sees(asked, 1) })
+	for _, n := range nodes {
+		if n != killed && n != asked {
+			eventually(t, "the dead one is shown by the other, too", func() bool { return sees(n, 1) })
+			n.kill()
+		}
+	}
+	eventually(t, "both dead ones are shown", func() bool { return sees(asked, 2) })
+	killed.restart()
+	eventually(t, "the one that is back is shown", func() bool { return sees(asked, 1) })
+}
+
+// TestGoneMemberIsRemoved: without a spare node, too, one that does not come back can be taken out of the cluster. That it
+// is gone nobody says before replace-after is set, while the nodes run.
+func TestGoneMemberIsRemoved(t *testing.T) {
+	nodes := startMembers(t, 3, "--replace-after", "0")
+	tell(t, nodes[0], "k", "v")
+	nodes[2].kill()
+	mustCluster(t, nodes[0], "replicas", "1")
+	if s := status(t, nodes[0]).Nodes[2]; s.State != cluster.NodeUp || s.Answers {
+		t.Errorf("a node that was killed: %+v", s)
+	}
+	for _, n := range nodes[:2] {
+		if err := clientOf(t, n).ConfigSet(context.Background(), "replace-after", "1").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the node is gone, and has no replica", func() bool {
+		r := status(t, nodes[0])
+		return r.Nodes[2].State == cluster.NodeGone && r.Nodes[2].Replicas == 0 && len(r.Moves) == 0
+	})
+	refusedBy(t, nodes[0], "votes in the meta group: drain the node first", "remove", nodes[2].addr())
+	mustCluster(t, nodes[0], "drain", nodes[2].addr())
+	eventually(t, "the node is removed", func() bool {
+		_, err := onCluster(t, nodes[0], "remove", nodes[2].addr())
+		return err == nil
+	})
+	settle(t, nodes[0], 1)
+	knows(t, nodes[1], "k", "v")
+}
+
 // refusedLater starts a server that ends by itself, be it after it has answered, and returns what it said.
 func (s *server) refusedLater() string {
 	s.t.Helper()
@@ -509,6 +575,13 @@ func TestMembersOfTLSClientsOnly(t *testing.T) {
 	}
 	if v, err := client(members[1]).Get(ctx, "k").Result(); v != "v" {
 		t.Errorf("%q, %v", v, err)
+	}
+	if out, err := onCluster(t, members[0], "status"); err == nil || !strings.Contains(out, "certificate required") {
+		t.Errorf("larder cluster without a certificate: %v: %s", err, out)
+	}
+	mustCluster(t, members[0], "status", "--cert", files[1], "--key", files[3])
+	if out, err := onCluster(t, members[0], "status", "--cert", files[1]); err == nil || !strings.Contains(out, "--key") {
+		t.Errorf("a certificate without its key: %v: %s", err, out)
 	}
 	plain := newMember(t, members[0])
 	plain.port = freePort(t)

@@ -64,6 +64,9 @@ func TestOperationsAsWritten(t *testing.T) {
 			t.Errorf("%q is nowhere in\n%s", want, out)
 		}
 	}
+	if strings.Contains(string(out), "+ echo 'not settled") {
+		t.Errorf("the upgrade was given up:\n%s", out)
+	}
 }
 
 // freePorts is what ten ports begin with that are free now, and so are those for nodes and administrators beside them.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -198,11 +199,12 @@ func (m *clusterMap) describe(text *strings.Builder, n *clusterNode, secure bool
 		flags = append(flags, "myself")
 	}
 	leader, epoch := "-", m.Epoch
-	if own == nil || own.Leader == n.ID || own.Leader == "" {
+	switch {
+	case own == nil || own.Leader == "" || m.leaderOf(own) == n.ID:
 		flags = append(flags, "master")
-	} else {
+	default:
 		flags = append(flags, "slave")
-		leader = own.Leader
+		leader = cmp.Or(m.leaderOf(own), leader)
 	}
 	link := "connected"
 	if n.Down {
@@ -215,7 +217,7 @@ func (m *clusterMap) describe(text *strings.Builder, n *clusterNode, secure bool
 	}
 	fmt.Fprintf(text, " %s %s 0 0 %d %s", strings.Join(flags, ","), leader, epoch, link)
 	for i := range m.Shards {
-		if m.Shards[i].Leader != n.ID {
+		if m.leaderOf(&m.Shards[i]) != n.ID {
 			continue
 		}
 		for _, r := range m.Shards[i].Slots {
@@ -284,17 +286,18 @@ func clusterReplicas(s *session, args [][]byte, w *resp.Writer) {
 	}
 }
 
+// clusterSlots leaves out followers that do not answer: clients read from whom it lists.
 func clusterSlots(s *session, _ [][]byte, w *resp.Writer) {
 	m, secure := s.server.topology.Map(), s.conn.Secure()
 	ranges := 0
 	for i := range m.Shards {
-		if len(m.members(&m.Shards[i])) > 0 {
+		if len(m.present(&m.Shards[i])) > 0 {
 			ranges += len(m.Shards[i].Slots)
 		}
 	}
 	w.Array(ranges)
 	for i := range m.Shards {
-		members := m.members(&m.Shards[i])
+		members := m.present(&m.Shards[i])
 		if len(members) == 0 {
 			continue
 		}
@@ -337,7 +340,7 @@ func clusterShards(s *session, _ [][]byte, w *resp.Writer) {
 		progress := s.server.topology.Progress(shard.ID)
 		for _, n := range members {
 			role, health := "replica", "online"
-			if n.ID == shard.Leader {
+			if n.ID == m.leaderOf(shard) {
 				role = "master"
 			}
 			if n.Down {
@@ -502,7 +505,7 @@ func clusterFailover(s *session, args [][]byte, w *resp.Writer) {
 	m := s.server.topology.Map()
 	own := m.shardOf(m.Self)
 	switch {
-	case own == nil || own.Leader == m.Self:
+	case own == nil || own.leads(m.Self):
 		w.Error("ERR You should send CLUSTER FAILOVER to a replica")
 		return
 	case !own.Led:

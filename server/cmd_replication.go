@@ -72,9 +72,9 @@ func role(s *session, _ [][]byte, w *resp.Writer) {
 	}
 }
 
-// leaderAddr is where the leader was last known to be; "?" and 0 if it never was.
+// leaderAddr is where the leader was last known to be; "?" and 0 if nobody is known to lead.
 func (m *clusterMap) leaderAddr(s *clusterShard, secure bool) (host string, port int) {
-	if n := m.node(s.Leader); n != nil {
+	if n := m.node(m.leaderOf(s)); n != nil {
 		return n.Host, n.port(secure)
 	}
 	return "?", 0

@@ -180,7 +180,7 @@ func (s *session) describeMaster(w *resp.Writer, m *clusterMap, shard *clusterSh
 	t.add("config-epoch", strconv.FormatUint(shard.Term, 10))
 	t.add("num-slaves", strconv.Itoa(len(m.members(shard))-1))
 	t.add("num-other-sentinels", strconv.Itoa(len(m.others())))
-	t.add("quorum", strconv.Itoa(len(shard.Replicas)/2+1))
+	t.add("quorum", strconv.Itoa(shard.Voters/2+1))
 	t.add("failover-timeout", "180000")
 	t.add("parallel-syncs", "1")
 	t.write(w)
@@ -243,6 +243,7 @@ func sentinelSentinels(s *session, args [][]byte, w *resp.Writer) {
 	}
 }
 
+// sentinelCkQuorum counts those who vote.
 func sentinelCkQuorum(s *session, args [][]byte, w *resp.Writer) {
 	m, shard, _, ok := s.sentinelView()
 	if !ok || !s.server.isMaster(args[2]) {
@@ -250,12 +251,12 @@ func sentinelCkQuorum(s *session, args [][]byte, w *resp.Writer) {
 		return
 	}
 	usable := 0
-	for _, n := range m.members(shard) {
-		if !n.Down {
+	for _, id := range shard.Replicas[:shard.Voters] {
+		if n := m.node(id); n != nil && !n.Down {
 			usable++
 		}
 	}
-	if usable < len(shard.Replicas)/2+1 {
+	if usable < shard.Voters/2+1 {
 		w.Error("NOQUORUM " + strconv.Itoa(usable) + " usable Sentinels. Not enough available Sentinels to reach the specified quorum for this master. Not enough available Sentinels to reach the majority and authorize a failover")
 		return
 	}

@@ -42,7 +42,8 @@ type member struct {
 	system   atomic.Pointer[shard] // the replica of the meta group
 	meta     atomic.Pointer[cluster.Meta]
 	agent    *cluster.Agent
-	joined   *cluster.View // as the cluster said when it took this node in
+	told     atomic.Pointer[[]cluster.NodeID] // who is silent (hearing.go)
+	joined   *cluster.View                    // as the cluster said when it took this node in
 
 	founding sync.Map // shards that this node has founded and the document does not say so yet, by number
 	stop     context.CancelFunc
@@ -176,7 +177,7 @@ func (m *member) listen(v *config.Values) error {
 		return nil
 	}
 	m.control = &http.Server{Handler: cluster.Control(cluster.ControlOptions{
-		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas, Log: m.localLog, Drives: m.drives,
+		Self: cluster.NodeID(m.id.Node), Meta: m.meta.Load, Replicas: m.replicas, Log: m.localLog, Drives: m.drives, Silent: m.unheard,
 	}), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	on := m.endpoint.Serve(peer.Service{Kind: peer.Control})
 	m.running.Go(func() {
@@ -403,6 +404,7 @@ func (m *member) start(known bool) (err error) {
 	m.following.Go(func() { m.route(ctx) })
 	if m.endpoint != nil {
 		m.running.Go(func() { m.askStanding(ctx) })
+		m.running.Go(func() { m.hear(ctx) })
 	}
 	m.running.Go(func() { m.migrate(ctx) })
 	if known {
@@ -450,9 +452,11 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// announce tells the cluster where this node is now, if the document says something else.
+// announce tells the cluster where this node is now, if the document says something else. A refusal need not last: the
+// member that has the address may have moved and not told yet, or be gone soon.
 func (m *member) announce(ctx context.Context) {
 	meta := m.meta.Load()
+	told := ""
 	for ctx.Err() == nil {
 		v := meta.View()
 		self := m.self()
@@ -468,9 +472,9 @@ func (m *member) announce(ctx context.Context) {
 				m.node.fatal(err)
 				return
 			}
-			if errors.Is(err, cluster.ErrRefused) {
-				m.node.log.Error("the cluster does not take this node's addresses or release", "error", err)
-				return
+			if errors.Is(err, cluster.ErrRefused) && err.Error() != told {
+				told = err.Error()
+				m.node.log.Error("the cluster does not take this node's addresses or release; it is asked again", "error", err)
 			}
 		}
 		select {

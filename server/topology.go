@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -51,6 +52,7 @@ type clusterShard struct {
 	Led      bool        // Leader leads now, as far as this node knows
 	Term     uint64      // of the leadership
 	Replicas []string    // the nodes that hold it, the leader included
+	Voters   int         // how many of them vote, the first ones
 }
 
 // slotRange is the slots from From to To, both included.
@@ -111,6 +113,15 @@ func (m *clusterMap) own() (s *clusterShard, leads bool) {
 	return s, s != nil && s.leads(m.Self)
 }
 
+// leaderOf is who leads a shard, or did when last heard of; empty: nobody is known. This node itself knows that it does not
+// lead any more.
+func (m *clusterMap) leaderOf(s *clusterShard) string {
+	if s.Leader == m.Self && !s.Led {
+		return ""
+	}
+	return s.Leader
+}
+
 // leads says whether a node leads now, as far as is known.
 func (s *clusterShard) leads(node string) bool { return s.Led && s.Leader == node }
 
@@ -135,6 +146,11 @@ func (m *clusterMap) members(s *clusterShard) []*clusterNode {
 		}
 	}
 	return list
+}
+
+// present are the members of a shard that answer, and its leader in any case.
+func (m *clusterMap) present(s *clusterShard) []*clusterNode {
+	return slices.DeleteFunc(m.members(s), func(n *clusterNode) bool { return n.Down && n.ID != s.Leader })
 }
 
 // countSlots is the number of slots.

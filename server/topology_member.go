@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -41,25 +40,6 @@ func (m *member) leaderOf(v *cluster.View, id uint32) (cluster.NodeID, uint64) {
 	return "", 0
 }
 
-// silent says which nodes do not answer, as far as this node knows by a group that it leads: of the meta group all nodes are
-// members. Where it leads none, the document alone tells, once a node is gone for long.
-func (m *member) silent() func(cluster.NodeID) bool {
-	var followers []raftfsm.Follower
-	if system := m.system.Load(); system != nil {
-		followers = system.group.Followers()
-	}
-	for _, sh := range m.node.local() {
-		if len(followers) == 0 {
-			followers = sh.group.Followers()
-		}
-	}
-	return func(id cluster.NodeID) bool {
-		return slices.ContainsFunc(followers, func(f raftfsm.Follower) bool {
-			return cluster.NodeID(f.ID) == id && f.Silent >= followerSilence
-		})
-	}
-}
-
 // Progress implements topology.
 func (m *member) Progress(id uint32) shardProgress {
 	sh := m.node.shard(id)
@@ -80,9 +60,6 @@ func (m *member) Progress(id uint32) shardProgress {
 	}
 	return p
 }
-
-// followerSilence is how long a follower may not answer and still counts as online.
-const followerSilence = 2 * time.Second
 
 // Transfer implements topology. The shard's leader is asked to hand over; another node's by way of the control API.
 func (m *member) Transfer(ctx context.Context, id uint32, to string) error {

@@ -78,7 +78,7 @@ func newFakeTopology(self, shards int) *fakeTopology {
 	for i := range shards {
 		from, to := i*front.Slots/shards, (i+1)*front.Slots/shards-1
 		m.Shards = append(m.Shards, clusterShard{ID: uint32(i + 1), Slots: []slotRange{{uint16(from), uint16(to)}},
-			Leader: fakeID(i%3 + 1), Led: true, Term: 5, Replicas: ids})
+			Leader: fakeID(i%3 + 1), Led: true, Term: 5, Replicas: ids, Voters: 3})
 		p := shardProgress{Applied: 100}
 		for n := 1; n <= 3; n++ {
 			if n != self {
@@ -168,6 +168,11 @@ func TestClusterMapAsClientsReadIt(t *testing.T) {
 	if info := raw.do("CLUSTER", "INFO"); !strings.Contains(info, "cluster_state:fail\r\n") {
 		t.Error(info)
 	}
+	//lint:ignore SA1019 most clients ask for slots
+	slots, err = c.ClusterSlots(ctx).Result()
+	if err != nil || len(slots[0].Nodes) != 2 || slots[0].Nodes[1].ID != fakeID(3) || len(slots[1].Nodes) != 3 {
+		t.Errorf("slots with a node that does not answer: %+v %v", slots, err)
+	}
 	raw.must("CLUSTER COUNT-FAILURE-REPORTS "+fakeID(2), ":1\r\n")
 	raw.must("SELECT 1", "-ERR SELECT is not allowed in cluster mode\r\n")
 	raw.must("SELECT 0", "+OK\r\n")
@@ -202,6 +207,32 @@ func TestClusterFollower(t *testing.T) {
 			t.Errorf("%s: %s", l, got)
 		}
 	}
+}
+
+// TestLeaderWithoutMajority: a node that led and has lost the others says so in every way that it is asked: it leads no more,
+// and knows of nobody who does.
+func TestLeaderWithoutMajority(t *testing.T) {
+	t.Parallel()
+	f := newFakeTopology(1, 1)
+	f.change(func(m *clusterMap) { m.Shards[0].Led = false })
+	c := startFake(t, f, "cluster-enabled yes").dial()
+	c.must("ROLE", "*5\r\n$5\r\nslave\r\n$1\r\n?\r\n:0\r\n$7\r\nconnect\r\n:100\r\n")
+	if info := c.do("INFO", "replication"); !strings.Contains(info, "role:slave\r\nmaster_host:?\r\nmaster_port:0\r\nmaster_link_status:down\r\n") {
+		t.Error(info)
+	}
+	nodes := c.do("CLUSTER", "NODES")
+	for n, flags := range []string{"myself,slave", "slave", "slave"} {
+		if line := fmt.Sprintf("%s 10.0.0.%d:700%d@1700%d %s - 0 0 7 connected\n", fakeID(n+1), n+1, n+1, n+1, flags); !strings.Contains(nodes, line) {
+			t.Errorf("%s is not in\n%s", line, nodes)
+		}
+	}
+	if shards := c.do("CLUSTER", "SHARDS"); strings.Contains(shards, "master") || !strings.Contains(shards, "replica") {
+		t.Error(shards)
+	}
+	if hello := c.do("HELLO"); !strings.Contains(hello, "replica") {
+		t.Error(hello)
+	}
+	c.must("CLUSTER FAILOVER", "-ERR Master is down or failed: the shard's replicas are electing another by themselves\r\n")
 }
 
 func TestKeysInSlot(t *testing.T) {
@@ -340,6 +371,15 @@ func TestSentinelClientFollows(t *testing.T) {
 	if m, err := s.CkQuorum(ctx, "mymaster").Result(); err != nil || !strings.HasPrefix(m, "OK 3 usable Sentinels") {
 		t.Error(m, err)
 	}
+	f.change(func(m *clusterMap) { m.Shards[0].Voters, m.Nodes[1].Down = 1, true })
+	if m, err := s.CkQuorum(ctx, "mymaster").Result(); err != nil || !strings.HasPrefix(m, "OK 1 usable Sentinels") {
+		t.Error("of one voter and two that learn: ", m, err)
+	}
+	f.change(func(m *clusterMap) { m.Shards[0].Voters, m.Nodes[2].Down = 3, true })
+	if m, err := s.CkQuorum(ctx, "mymaster").Result(); err == nil || !strings.HasPrefix(err.Error(), "NOQUORUM 1 usable Sentinels") {
+		t.Error("of three voters: ", m, err)
+	}
+	f.change(func(m *clusterMap) { m.Nodes[1].Down, m.Nodes[2].Down = false, false })
 	sub := s.Subscribe(ctx, "+switch-master")
 	defer sub.Close()
 	if _, err := sub.Receive(ctx); err != nil {

@@ -30,7 +30,8 @@ func mapOf(v *cluster.View, self cluster.NodeID, seen liveness) *clusterMap {
 	}
 	for i := range d.Shards {
 		s := &d.Shards[i]
-		shown := clusterShard{ID: s.ID, Slots: rangesOf(s.Slots), Leader: string(s.Leader), Term: s.Term}
+		shown := clusterShard{ID: s.ID, Slots: rangesOf(s.Slots), Leader: string(s.Leader), Term: s.Term,
+			Voters: cluster.VotersOf(len(s.Replicas))}
 		if leader, term := seen.leader(s.ID); leader != "" {
 			shown.Leader, shown.Term, shown.Led = string(leader), term, true
 		}

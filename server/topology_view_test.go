@@ -42,9 +42,9 @@ func TestMapOfTheDocument(t *testing.T) {
 		Nodes: []clusterNode{{ID: fakeID(1), Host: "10.0.0.1", Port: 7001, TLSPort: 7101, PeerPort: 17001}, {ID: fakeID(2), Host: "::1", Port: 7002, PeerPort: 17002, Down: true},
 			{ID: fakeID(3), Host: "c.example", Port: 7003, PeerPort: 17003, Down: true}},
 		Shards: []clusterShard{
-			{ID: 1, Slots: []slotRange{{0, 99}}, Leader: fakeID(1), Led: true, Term: 5, Replicas: []string{fakeID(1), fakeID(2)}},
-			{ID: 2, Slots: []slotRange{{100, 16383}}, Leader: fakeID(3), Term: 6, Replicas: []string{fakeID(2), fakeID(1), fakeID(3)}},
-			{ID: 3, Slots: []slotRange{}, Leader: fakeID(2), Replicas: []string{fakeID(2)}},
+			{ID: 1, Slots: []slotRange{{0, 99}}, Leader: fakeID(1), Led: true, Term: 5, Replicas: []string{fakeID(1), fakeID(2)}, Voters: 1},
+			{ID: 2, Slots: []slotRange{{100, 16383}}, Leader: fakeID(3), Term: 6, Replicas: []string{fakeID(2), fakeID(1), fakeID(3)}, Voters: 1},
+			{ID: 3, Slots: []slotRange{}, Leader: fakeID(2), Replicas: []string{fakeID(2)}, Voters: 1},
 		},
 		Moves: []slotMove{{Slots: []slotRange{{100, 101}}, From: 2, To: 1}},
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -42,6 +43,8 @@ type adminTarget struct {
 	Addr  string `help:"Client address of a node, which says where its admin API is." default:"127.0.0.1:6379" placeholder:"HOST:PORT"`
 	Admin string `help:"Address of the admin API, if the node is not to be asked." placeholder:"HOST:PORT"`
 	Token string `help:"The admin-token." env:"LARDER_ADMIN_TOKEN"`
+	Cert  string `help:"Certificate to show to the node, where its tls-port asks for one." and:"cert" placeholder:"FILE"`
+	Key   string `help:"The certificate's key." and:"cert" placeholder:"FILE"`
 }
 
 // callTime bounds one call of the admin API.
@@ -52,7 +55,15 @@ func (t adminTarget) client() (*cluster.AdminClient, error) {
 	if address == "" {
 		ctx, cancel := context.WithTimeout(context.Background(), callTime)
 		defer cancel()
-		_, told, err := server.Where(ctx, t.Addr)
+		var own []tls.Certificate
+		if t.Cert != "" {
+			cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+			if err != nil {
+				return nil, fmt.Errorf("the certificate to show: %w", err)
+			}
+			own = append(own, cert)
+		}
+		_, told, err := server.Where(ctx, t.Addr, own...)
 		if err != nil {
 			return nil, fmt.Errorf("ask %s for its admin API: %w", t.Addr, err)
 		}

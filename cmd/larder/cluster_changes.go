@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/larder-db/larder/cluster"
@@ -98,7 +99,7 @@ type clusterMigrateCmd struct {
 	From  uint32 `required:"" help:"The shard that has the slots."`
 	To    uint32 `required:"" help:"The shard that is to have them."`
 	Slots string `required:"" help:"Slots, as 0-99,200."`
-	Watch bool   `help:"Wait until the migration has ended, telling its steps."`
+	Watch bool   `help:"Wait until the migration has ended, telling its steps. If it was canceled, that is an error."`
 }
 
 func (c *clusterMigrateCmd) Run() error {
@@ -114,7 +115,9 @@ func (c *clusterMigrateCmd) Run() error {
 	if !c.Watch {
 		return nil
 	}
-	return c.watch(func(r *cluster.Report) string {
+	has := false
+	err = c.watch(func(r *cluster.Report) string {
+		has = hasSlots(r, c.To, slots)
 		for _, m := range r.Migrations {
 			if m.ID == done.ID {
 				return string(m.State)
@@ -122,6 +125,22 @@ func (c *clusterMigrateCmd) Run() error {
 		}
 		return ""
 	})
+	if err == nil && !has {
+		err = fmt.Errorf("migration %d was canceled: shard %d does not have the slots", done.ID, c.To)
+	}
+	return err
+}
+
+// hasSlots says whether a shard owns slots.
+func hasSlots(r *cluster.Report, shard uint32, slots []cluster.Range) bool {
+	for _, g := range r.Groups {
+		if g.Group == shard {
+			return !slices.ContainsFunc(slots, func(s cluster.Range) bool {
+				return !slices.ContainsFunc(g.Slots, func(o cluster.Range) bool { return o.From <= s.From && s.To <= o.To })
+			})
+		}
+	}
+	return false
 }
 
 // watch tells the steps of something until there is none. It goes on while the node does not answer.

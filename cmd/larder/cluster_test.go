@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -84,5 +87,31 @@ func TestWaitSaysWhatLacks(t *testing.T) {
 	r.Groups[0].Leader = ""
 	if got := (&clusterWaitCmd{}).lacks(&r); got != "group 0 has no leader" {
 		t.Error(got)
+	}
+}
+
+// TestWatchTellsACancellation: the migration has ended by the time the API is asked, and the slots are with the target or not.
+func TestWatchTellsACancellation(t *testing.T) {
+	var owned []cluster.Range
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var out any = cluster.Accepted{ID: 7}
+		if r.Method == http.MethodGet {
+			out = cluster.Report{Groups: []cluster.GroupReport{{Group: 0}, {Group: 1}, {Group: 2, Slots: owned}}}
+		}
+		if err := json.NewEncoder(w).Encode(out); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer api.Close()
+	c := clusterMigrateCmd{adminTarget: adminTarget{Admin: api.Listener.Addr().String()}, From: 1, To: 2, Slots: "0-9,20", Watch: true}
+	for _, owned = range [][]cluster.Range{{{From: 0, To: 20}}, {{From: 0, To: 9}, {From: 20, To: 99}}} {
+		if err := c.Run(); err != nil {
+			t.Errorf("%v: %v", owned, err)
+		}
+	}
+	for _, owned = range [][]cluster.Range{nil, {{From: 0, To: 9}}, {{From: 1, To: 99}}} {
+		if err := c.Run(); err == nil || !strings.Contains(err.Error(), "migration 7 was canceled") {
+			t.Errorf("%v: %v", owned, err)
+		}
 	}
 }

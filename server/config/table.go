@@ -137,7 +137,7 @@ var clusterTable = []Directive{
 		setting: at(number[int]{1, 9, 1}, func(v *Values) *int { return &v.Cluster.Replicas })},
 	{Name: "sentinel-master-name", Flags: Mutable, Default: "mymaster", About: "What clients of Sentinel call the shard's leader (cluster-enabled no).",
 		setting: at(anyText{}, func(v *Values) *string { return &v.Cluster.SentinelMasterName })},
-	{Name: "replace-after", Flags: Mutable, Default: "600", About: "Seconds after which the replicas of a node that is gone are made anew elsewhere; 0 is never.",
+	{Name: "replace-after", Flags: Mutable, Default: "600", About: "Seconds after which the replicas of a node that is gone are made anew elsewhere; 0 is never. To be alike on all nodes: the meta group's leader goes by its own.",
 		setting: at(number[time.Duration]{0, maxInt, time.Second}, func(v *Values) *time.Duration { return &v.Cluster.ReplaceAfter })},
 	{Name: "admin-port", Default: "0", About: "The port of the administrators' HTTP API; 0 is port + 1000, -1 none.",
 		setting: at(number[int]{-1, 65535, 1}, func(v *Values) *int { return &v.Cluster.AdminPort })},

@@ -369,6 +369,83 @@ func TestRecoveryTakesBackWhatTheTargetLost(t *testing.T) {
 	m.check()
 }
 
+// TestRecoveryEndsMigrations: a cluster is recovered with one shard of the two of a migration that was decided, wherever its
+// driver was then. It comes to its end: what the shard that is left has of the slots it keeps if it is to own them.
+func TestRecoveryEndsMigrations(t *testing.T) {
+	for held := 1; held <= 2; held++ {
+		seen := map[MigrationState]int{}
+		for at := 1; ; at++ {
+			m := newMoving(t)
+			m.failAt, m.how = at, crashBehind
+			_ = m.drive()
+			if len(m.d.Migrations) == 0 {
+				break
+			}
+			state := m.d.Migrations[0].State
+			if state == MigrationCopying {
+				continue
+			}
+			seen[state]++
+			lost := 2 - held // its index
+			m.d = must(t, m.d, Recover{ClusterID: strings.Repeat("a", 40), Self: id(1), Held: []uint32{uint32(held)}})
+			m.begin(lost)
+			m.d = must(t, m.d, SetBorn{uint32(lost + 1), id(1)})
+			for i := range m.counters {
+				if ownerOf(&m.d, keyspace.Slot([]byte("counter"+strconv.Itoa(i)))) == uint32(lost+1) {
+					m.counters[i] = 0
+				}
+			}
+			m.failAt, m.canceled = 0, state == MigrationOwned && lost == 1
+			m.run()
+			m.check()
+		}
+		if seen[MigrationOwned] < 2 || seen[MigrationFlipped] < 2 {
+			t.Errorf("with shard %d: %v", held, seen)
+		}
+	}
+}
+
+// leaderless is the document while the meta group has no leader from some change on.
+type leaderless struct {
+	*moving
+	from Op
+	err  error
+}
+
+func (l leaderless) Do(ctx context.Context, o Op) (*View, error) {
+	if o != l.from {
+		return l.moving.Do(ctx, o)
+	}
+	if _, limited := ctx.Deadline(); o != (Look{}) && !limited {
+		l.t.Errorf("%T is asked for without end while the slots are frozen", o)
+	}
+	return nil, l.err
+}
+
+// TestMigrationThawsWithoutALeader: where nobody leads the meta group the slots are not frozen, or not for longer than a
+// migration may freeze them; unless they may be the target's.
+func TestMigrationThawsWithoutALeader(t *testing.T) {
+	own := OwnMigration{Migration: 1, Attempt: 1}
+	for _, c := range []struct {
+		from Op
+		err  error
+		want keyspace.SlotState
+	}{
+		{Look{}, ErrNoLeader, keyspace.Owned},
+		{own, ErrNoLeader, keyspace.Owned},
+		{own, refuse("no"), keyspace.Owned},
+		{own, raftfsm.ErrIndeterminate, keyspace.Frozen},
+	} {
+		m := newMoving(t)
+		err := m.driveBy(leaderless{m, c.from, c.err})
+		if got := m.shards[0].e.Keys().Slots().State(0); !errors.Is(err, c.err) || got != c.want {
+			t.Errorf("%T: %v: the slots are %v, not %v, and the driver ends with %v", c.from, c.err, got, c.want, err)
+		}
+		m.run()
+		m.check()
+	}
+}
+
 // busyLog is a target that is busy until somebody has looked.
 type busyLog struct {
 	*movingShard
@@ -510,81 +587,4 @@ func (s *froze) Propose(ctx context.Context, commands [][][]byte) ([]LogReply, e
 	replies, err := s.source.Propose(ctx, commands)
 	s.target.frozen = s.source.frozen
 	return replies, err
-}
-
-// TestRecoveryEndsMigrations: a cluster is recovered with one shard of the two of a migration that was decided, wherever its
-// driver was then. It comes to its end: what the shard that is left has of the slots it keeps if it is to own them.
-func TestRecoveryEndsMigrations(t *testing.T) {
-	for held := 1; held <= 2; held++ {
-		seen := map[MigrationState]int{}
-		for at := 1; ; at++ {
-			m := newMoving(t)
-			m.failAt, m.how = at, crashBehind
-			_ = m.drive()
-			if len(m.d.Migrations) == 0 {
-				break
-			}
-			state := m.d.Migrations[0].State
-			if state == MigrationCopying {
-				continue
-			}
-			seen[state]++
-			lost := 2 - held // its index
-			m.d = must(t, m.d, Recover{ClusterID: strings.Repeat("a", 40), Self: id(1), Held: []uint32{uint32(held)}})
-			m.begin(lost)
-			m.d = must(t, m.d, SetBorn{uint32(lost + 1), id(1)})
-			for i := range m.counters {
-				if ownerOf(&m.d, keyspace.Slot([]byte("counter"+strconv.Itoa(i)))) == uint32(lost+1) {
-					m.counters[i] = 0
-				}
-			}
-			m.failAt, m.canceled = 0, state == MigrationOwned && lost == 1
-			m.run()
-			m.check()
-		}
-		if seen[MigrationOwned] < 2 || seen[MigrationFlipped] < 2 {
-			t.Errorf("with shard %d: %v", held, seen)
-		}
-	}
-}
-
-// leaderless is the document while the meta group has no leader from some change on.
-type leaderless struct {
-	*moving
-	from Op
-	err  error
-}
-
-func (l leaderless) Do(ctx context.Context, o Op) (*View, error) {
-	if o != l.from {
-		return l.moving.Do(ctx, o)
-	}
-	if _, limited := ctx.Deadline(); o != (Look{}) && !limited {
-		l.t.Errorf("%T is asked for without end while the slots are frozen", o)
-	}
-	return nil, l.err
-}
-
-// TestMigrationThawsWithoutALeader: where nobody leads the meta group the slots are not frozen, or not for longer than a
-// migration may freeze them; unless they may be the target's.
-func TestMigrationThawsWithoutALeader(t *testing.T) {
-	own := OwnMigration{Migration: 1, Attempt: 1}
-	for _, c := range []struct {
-		from Op
-		err  error
-		want keyspace.SlotState
-	}{
-		{Look{}, ErrNoLeader, keyspace.Owned},
-		{own, ErrNoLeader, keyspace.Owned},
-		{own, refuse("no"), keyspace.Owned},
-		{own, raftfsm.ErrIndeterminate, keyspace.Frozen},
-	} {
-		m := newMoving(t)
-		err := m.driveBy(leaderless{m, c.from, c.err})
-		if got := m.shards[0].e.Keys().Slots().State(0); !errors.Is(err, c.err) || got != c.want {
-			t.Errorf("%T: %v: the slots are %v, not %v, and the driver ends with %v", c.from, c.err, got, c.want, err)
-		}
-		m.run()
-		m.check()
-	}
 }

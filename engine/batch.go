@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"encoding/binary"
+
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/reply"
 )
@@ -91,6 +93,14 @@ func (b *Batch) Writes() int { return b.writes }
 
 // Size is the length of the entry so far, bytes, with what rides along.
 func (b *Batch) Size() int { return len(b.entry) + len(b.bytes) }
+
+// EntrySize is the length of the entry so far, bytes.
+func (b *Batch) EntrySize() int { return len(b.entry) }
+
+// WriteBound is the most that an entry of one write takes, bytes, with so many arguments of so many bytes together.
+func WriteBound(args, bytes int) int {
+	return entryHeader + (args+2)*binary.MaxVarintLen64 + bytes
+}
 
 // Seal stamps the entry and returns its bytes, which stay the batch's: they are valid until Reset.
 func (b *Batch) Seal(h Header) []byte {

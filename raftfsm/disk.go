@@ -1,7 +1,8 @@
 package raftfsm
 
 import (
-	"sync/atomic"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -18,26 +19,55 @@ import (
 // When the disk is back Raft's main goroutine finds that there is another leader, or goes on as the one it still is. A sole
 // voter is never stalled: there is nobody else.
 type disk struct {
-	now   func() time.Duration
-	bound time.Duration
-	// When what is under way was begun, plus 1; 0: nothing is.
-	log, stable atomic.Int64
+	now         func() time.Duration
+	bound       time.Duration
+	log, stable underWay
+}
+
+// underWay is what of a kind is under way: writes to the stable store overlap, where one is a heartbeat's.
+type underWay struct {
+	mu    sync.Mutex
+	began []time.Duration // what is large later than it was
+}
+
+func (u *underWay) begin(at time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.began = append(u.began, at)
+}
+
+func (u *underWay) end(at time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	i := slices.Index(u.began, at)
+	u.began = slices.Delete(u.began, i, i+1)
+}
+
+// oldest is when what has been under way longest was begun; false: nothing is.
+func (u *underWay) oldest() (at time.Duration, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.began) == 0 {
+		return 0, false
+	}
+	return slices.Min(u.began), true
 }
 
 // diskPace is what a disk that works writes at least, bytes per second: what is large may take longer.
 const diskPace = 16 << 20
 
 // during has do under way.
-func (d *disk) during(began *atomic.Int64, bytes int, do func() error) error {
-	began.Store(int64(d.now()+time.Duration(bytes)*time.Second/diskPace) + 1)
-	defer began.Store(0)
+func (d *disk) during(of *underWay, bytes int, do func() error) error {
+	at := d.now() + time.Duration(bytes)*time.Second/diskPace
+	of.begin(at)
+	defer of.end(at)
 	return do()
 }
 
 // stalls says whether the disk keeps Raft waiting for too long.
 func (d *disk) stalls() bool {
-	for _, began := range []*atomic.Int64{&d.log, &d.stable} {
-		if b := began.Load(); b != 0 && d.now()-time.Duration(b-1) > d.bound {
+	for _, of := range []*underWay{&d.log, &d.stable} {
+		if at, ok := of.oldest(); ok && d.now()-at > d.bound {
 			return true
 		}
 	}

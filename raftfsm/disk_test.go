@@ -48,7 +48,7 @@ func TestDiskStallsBeyondTheBound(t *testing.T) {
 	now := time.Duration(0)
 	d := &disk{now: func() time.Duration { return now }, bound: time.Second}
 	for _, c := range []struct {
-		began  *atomic.Int64
+		of     *underWay
 		bytes  int
 		passed time.Duration
 		want   bool
@@ -61,12 +61,34 @@ func TestDiskStallsBeyondTheBound(t *testing.T) {
 	} {
 		now = 0
 		got := false
-		if err := d.during(c.began, c.bytes, func() error { now = c.passed; got = d.stalls(); return errNoWay }); !errors.Is(err, errNoWay) {
+		if err := d.during(c.of, c.bytes, func() error { now = c.passed; got = d.stalls(); return errNoWay }); !errors.Is(err, errNoWay) {
 			t.Fatal(err)
 		}
 		if got != c.want || d.stalls() {
 			t.Errorf("%+v: %v, afterwards %v", c, got, d.stalls())
 		}
+	}
+}
+
+// TestOverlappingWritesAreEachLookedAt: one that comes and goes hides none that hangs.
+func TestOverlappingWritesAreEachLookedAt(t *testing.T) {
+	now := time.Duration(0)
+	d := &disk{now: func() time.Duration { return now }, bound: time.Second}
+	_ = d.during(&d.stable, 0, func() error {
+		now = 900 * time.Millisecond
+		_ = d.during(&d.stable, 0, func() error {
+			if now = time.Second + 1; !d.stalls() {
+				t.Error("a later write hides the one that hangs")
+			}
+			return nil
+		})
+		if !d.stalls() {
+			t.Error("a write that has ended hides the one that hangs")
+		}
+		return nil
+	})
+	if d.stalls() {
+		t.Error("nothing is under way")
 	}
 }
 

@@ -28,6 +28,12 @@ var ErrBehind = errors.New("the replica has to catch up first")
 // ErrNoRoom says that the batch could not be stored, for want of room on the disk, and so never is applied.
 var ErrNoRoom = errors.New("no room on the disk")
 
+// ErrTooLarge says that the batch is larger than an entry of the log may be, and so never is applied.
+var ErrTooLarge = aof.ErrTooLarge
+
+// MaxEntry bounds a batch's entry, bytes: no log takes more.
+const MaxEntry = aof.MaxEntrySize
+
 var errStalled = errors.New("the disk does not answer")
 
 // proposalError maps the error of a Raft future to what a proposer may conclude from it.
@@ -40,6 +46,8 @@ func proposalError(err error) error {
 		return ErrNotLeader
 	case errors.Is(err, aof.ErrNoRoom): // none of it was written, and what is not in the log here is sent to nobody
 		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	case errors.Is(err, ErrTooLarge): // likewise
+		return err
 	default: // leadership lost, shut down, a failed StoreLogs
 		return fmt.Errorf("%w: %w", ErrIndeterminate, err)
 	}

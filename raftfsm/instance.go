@@ -145,7 +145,11 @@ func (t *lentTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q
 	a *raft.AppendEntriesResponse) error {
 	<-t.instance.ready
 	answered := t.group.reach.next(id)
-	err := t.sentry.AppendEntries(id, to, q, a)
+	since := t.proof.now()
+	err := sendParts(q, a, func() bool { return t.instance.context.Err() == nil && t.proof.now()-since < partsTime },
+		func(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
+			return t.sentry.AppendEntries(id, to, q, a)
+		})
 	if err == nil {
 		t.group.reach.answers(id)
 	} else if q.PrevLogEntry > 0 || len(q.Entries) > 0 { // it is no heartbeat

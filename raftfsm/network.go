@@ -22,7 +22,8 @@ type NetworkOptions struct {
 	// Resolve returns a replica's address as it is known now; "" makes do with that of the group's configuration. It is
 	// called for every message. If left out, all addresses are those of the configuration.
 	Resolve func(raft.ServerID) raft.ServerAddress
-	// Timeout bounds connecting, and the wait for an answer: a follower has to have stored what it was sent by then.
+	// Timeout bounds connecting, and the wait for an answer: a follower has to have stored what it was sent by then. What is
+	// large gets more: paced.go.
 	Timeout time.Duration
 	Logger  *slog.Logger
 }
@@ -128,7 +129,7 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return s.keep(c)
+	return s.keep(&pacedConn{Conn: c})
 }
 
 // Close is called by the stock transport. Connections stay until cut.

@@ -88,7 +88,9 @@ type Options struct {
 	DialSnapshot SnapshotDialer
 	// ReadAhead bounds the bytes of entries that a replay at start reads ahead of what is applied.
 	ReadAhead int64
-	Logger    *slog.Logger
+	// MaxEntry bounds a batch's entry, bytes. Default and most is what the log takes.
+	MaxEntry int
+	Logger   *slog.Logger
 }
 
 // barrierSlots is the room in Raft's queue beside the batches in flight: for one barrier, and the barrier of an earlier
@@ -127,6 +129,7 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.Timeouts.Proof, 5*o.Timeouts.Heartbeat)
 	orDefault(&o.Timeouts.Disk, defaultDisk*o.Timeouts.Heartbeat)
 	orDefault(&o.MaxInFlight, 120)
+	orDefault(&o.MaxEntry, MaxEntry)
 	orDefault(&o.ReadAhead, 32<<20)
 	orDefault(&o.KeepBytes, 256<<20)
 	orDefault(&o.PinBytes, 4<<30)
@@ -169,6 +172,7 @@ func (o *Options) Validate() error {
 	need(o.Random != nil, "no Random")
 	need(o.Fatal != nil, "no Fatal")
 	need(o.MaxInFlight > 0 && o.MaxInFlight <= 1000, "MaxInFlight is not within 1 … 1000")
+	need(o.MaxEntry > 0 && o.MaxEntry <= MaxEntry, "MaxEntry is not within 1 … what the log takes")
 	need(o.Timeouts.Stuck > 0 && o.Timeouts.Proposal > 0 && o.Timeouts.Proof > 0 && o.Timeouts.Disk > 0,
 		"a time-out is negative")
 	if o.ID != "" {

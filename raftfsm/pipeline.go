@@ -2,6 +2,7 @@ package raftfsm
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -15,6 +16,7 @@ type notedPipeline struct {
 	disk  *disk
 	to    raft.ServerID
 
+	over       atomic.Bool // Raft takes no more answers: one was not of success
 	sent       chan time.Duration
 	answers    chan raft.AppendFuture
 	stop       chan struct{}
@@ -39,8 +41,28 @@ func newNotedPipeline(inner raft.AppendPipeline, p *proof, d *disk, to raft.Serv
 	return n
 }
 
-// AppendEntries sends a request. After an error Raft gives the pipeline up, so a time too many does not matter.
-func (n *notedPipeline) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+// AppendEntries sends a request, in parts if it is large: Raft hears of each part's answer as of a request's, and knows by q's
+// entries how far it has come. After an error it gives the pipeline up, so a time too many does not matter.
+func (n *notedPipeline) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) (f raft.AppendFuture, err error) {
+	parts := partsOf(q)
+	if parts == nil {
+		return n.send(q, a)
+	}
+	since, sent := n.proof.now(), 0
+	for i, m := range parts {
+		if i > 0 && (n.over.Load() || n.proof.now()-since >= partsTime) {
+			break
+		}
+		if f, err = n.send(m, new(raft.AppendEntriesResponse)); err != nil {
+			return nil, err
+		}
+		sent += len(m.Entries)
+	}
+	q.Entries = q.Entries[:sent]
+	return f, nil
+}
+
+func (n *notedPipeline) send(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	if n.disk.stalls() {
 		return nil, errStalled
 	}
@@ -60,6 +82,9 @@ func (n *notedPipeline) relay() {
 			sent := <-n.sent
 			if f.Error() == nil {
 				n.proof.answered(n.to, sent, f.Request(), f.Response())
+			}
+			if !f.Response().Success {
+				n.over.Store(true)
 			}
 			select {
 			case n.answers <- f:

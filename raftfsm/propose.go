@@ -35,7 +35,10 @@ func (g *Group) Propose(p *Proposal) {
 func (g *Group) propose(p *Proposal, f engine.Footprint) {
 	now, since := g.clock.read(g.opts.Engine.Clock())
 	number, err := uint64(0), ErrNotLeader
-	if g.State() == raft.Leader {
+	switch {
+	case p.Batch.EntrySize() > g.opts.MaxEntry: // Raft gives up its leadership when the log refuses an entry
+		err = ErrTooLarge
+	case g.State() == raft.Leader:
 		number, err = g.inFlight.add(p, f, since)
 	}
 	if err != nil {

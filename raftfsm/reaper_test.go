@@ -3,12 +3,15 @@ package raftfsm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/larder-db/larder/aof"
 	"github.com/larder-db/larder/engine"
 )
 
@@ -241,13 +244,30 @@ func TestFutureErrorsAreMapped(t *testing.T) {
 		{raft.ErrNotLeader, ErrNotLeader},
 		{raft.ErrLeadershipTransferInProgress, ErrNotLeader},
 		{raft.ErrEnqueueTimeout, ErrNotLeader},
+		{fmt.Errorf("entry 5: %w", aof.ErrTooLarge), ErrTooLarge},
+		{fmt.Errorf("entry 5: %w", aof.ErrNoRoom), ErrNoRoom},
 		{raft.ErrLeadershipLost, ErrIndeterminate},
 		{raft.ErrRaftShutdown, ErrIndeterminate},
 		{errors.New("disk full"), ErrIndeterminate},
 		{nil, ErrIndeterminate},
 	} {
-		if got := proposalError(c.is); !errors.Is(got, c.want) {
+		if got := proposalError(c.is); !errors.Is(got, c.want) || errors.Is(got, ErrIndeterminate) != (c.want == ErrIndeterminate) {
 			t.Errorf("%v: %v", c.is, got)
 		}
+	}
+}
+
+// TestATooLargeBatchDeposesNobody: the log would refuse it, and Raft would give up its leadership and call it indeterminate.
+func TestATooLargeBatchDeposesNobody(t *testing.T) {
+	n := newNode(t, "a")
+	n.opts.MaxEntry = 1000
+	n.open().ready()
+	defer n.close()
+	term := n.group.LeaderTerm()
+	if err := n.propose(strings.Repeat("x", 1000)).wait(t); !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrIndeterminate) {
+		t.Fatal(err)
+	}
+	if err := n.propose("x").wait(t); err != nil || n.group.LeaderTerm() != term {
+		t.Fatal(err, n.group.LeaderTerm())
 	}
 }

@@ -57,9 +57,12 @@ var (
 	errOverrun   = errors.New("the replica has too many messages to look at")
 )
 
-// mostWaiting is how many messages wait for Raft at most. Each may bear entries, and whoever has given up on one dials anew and
-// sends another.
-const mostWaiting = 64
+// mostWaiting is how many messages wait for Raft at most, and mostWaitingBytes what they bear, but for one that is larger by
+// itself: whoever has given up on one dials anew and sends another.
+const (
+	mostWaiting      = 64
+	mostWaitingBytes = 64 << 20
+)
 
 // leaderNews is a leader that Raft does not know of yet.
 type leaderNews struct {
@@ -111,6 +114,7 @@ func (s *sentry) close() error {
 // receive checks what comes in while what came before may wait for Raft.
 func (s *sentry) receive() {
 	var waiting []raft.RPC
+	bytes := 0 // of those
 	for {
 		var inbox chan<- raft.RPC
 		var next raft.RPC
@@ -119,16 +123,18 @@ func (s *sentry) receive() {
 		}
 		select {
 		case rpc := <-s.inner.Consumer():
-			err := error(errOverrun)
-			if len(waiting) < mostWaiting {
+			n, err := bytesIn(rpc), error(errOverrun)
+			if len(waiting) < mostWaiting && (bytes == 0 || bytes+n <= mostWaitingBytes) {
 				err = s.admit(rpc.Command)
 			}
 			if err != nil {
 				rpc.Respond(emptyAnswer(rpc.Command), err)
 				continue
 			}
+			bytes += n
 			waiting = append(waiting, s.marked(rpc))
 		case inbox <- next:
+			bytes -= bytesIn(next)
 			waiting = slices.Delete(waiting, 0, 1)
 		case <-s.stop:
 			for _, rpc := range waiting {
@@ -137,6 +143,14 @@ func (s *sentry) receive() {
 			return
 		}
 	}
+}
+
+// bytesIn is what a message bears.
+func bytesIn(rpc raft.RPC) int {
+	if m, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+		return bytesOf(m.Entries)
+	}
+	return 0
 }
 
 // emptyAnswer is what goes beside an error: a transport in memory looks at it before it looks at the error.

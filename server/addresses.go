@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -16,13 +18,11 @@ const (
 
 // addresses are where a node listens for others and how they are told to reach it.
 type addresses struct {
-	peerBind []string // host:port
+	peerBind []string // host:port; none: the port for peers stays closed
 	admin    string   // host:port; "": nowhere
 	client   string   // as announced
 	secure   string   // for clients with TLS, as announced, where client is for those without; "": there is none
 	peer     string   // as announced; "": the node cannot have others
-	// byDefault says that the peers' port was not asked for: it may be left out where it is taken.
-	byDefault bool
 }
 
 // derivedPort is a port that may be given as 0, an offset from another, or -1, none; 0 is returned for none.
@@ -41,7 +41,7 @@ func derivedPort(given, base, offset int) int {
 func addressesOf(v *config.Values, toMember string) addresses {
 	c := &v.Cluster
 	port := derivedPort(c.Port, v.Port, clusterPortOffset)
-	a := addresses{byDefault: c.Port == 0 && c.Join == "" && c.Secret == "" && !c.TLS && !c.Enabled}
+	a := addresses{}
 	if admin := derivedPort(c.AdminPort, v.Port, adminPortOffset); admin > 0 {
 		a.admin = net.JoinHostPort(c.AdminBind, strconv.Itoa(admin))
 	}
@@ -61,6 +61,9 @@ func addressesOf(v *config.Values, toMember string) addresses {
 		return a
 	}
 	for _, b := range peerHosts(v) {
+		if !isGuarded(c) {
+			break
+		}
 		a.peerBind = append(a.peerBind, net.JoinHostPort(b, strconv.Itoa(port)))
 	}
 	announced := port
@@ -71,10 +74,37 @@ func addressesOf(v *config.Values, toMember string) addresses {
 	return a
 }
 
-// isGuarded says whether the peers' port may be open to other machines: who connects has to prove something.
+// isGuarded says whether the peers' port may be open: who connects has to prove something. Through it all can be done that a
+// node can, without a password, so that without a guard it is closed even to this machine.
 func isGuarded(c *config.Cluster) bool { return c.Secret != "" || c.TLS }
 
-// peerHosts are the hosts to listen on for peers: those for clients, or loopback alone where nobody has to prove anything.
+// mayHavePeers says what is wrong with how the peers' port is guarded, where the configuration asks for it.
+func mayHavePeers(v *config.Values) error {
+	c, asked := &v.Cluster, ""
+	switch {
+	case c.Secret != "":
+		return nil
+	case c.TLS && v.TLS.Port != 0 && v.TLS.AuthClients != config.TLSAuthNo:
+		return errors.New("tls-cluster needs cluster-secret, too, where clients have certificates of the same authority " +
+			"(tls-auth-clients): else each of them could take part as a node")
+	case c.TLS:
+		return nil
+	case c.Join != "":
+		asked = "cluster-join"
+	case c.Port > 0:
+		asked = "cluster-port"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%s needs cluster-secret, the same on all nodes, or tls-cluster: without, whoever reaches the port could do "+
+		"all that a node can", asked)
+}
+
+// errNoPeers is for a node that has others and cannot reach them.
+var errNoPeers = errors.New("this node is one of several and has no cluster port: it needs cluster-secret (or tls-cluster), " +
+	"and cluster-port where port is 0")
+
+// peerHosts are the hosts to listen on for peers: those for clients, or loopback alone where the port is closed.
 func peerHosts(v *config.Values) (hosts []string) {
 	for _, b := range v.Bind {
 		switch b = strings.TrimPrefix(b, "-"); {

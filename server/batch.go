@@ -168,6 +168,21 @@ func (b *batch) full() bool {
 	return b.commands.Size() >= batchBytes || len(b.notes) >= batchCalls
 }
 
+// mostEntry bounds what a batch's entry takes; tests lower it.
+var mostEntry = raftfsm.MaxEntry
+
+// takes says whether the batch's entry can take so many bytes more.
+func (b *batch) takes(bytes int) bool { return b.commands.EntrySize()+bytes <= mostEntry }
+
+// inEntry is what a call takes of an entry, at most.
+func inEntry(args [][]byte) int {
+	bytes := 0
+	for _, a := range args {
+		bytes += len(a)
+	}
+	return engine.WriteBound(len(args), bytes)
+}
+
 // reset makes the batch ready for its next use.
 func (b *batch) reset() {
 	b.commands.Reset(keepBytes)

@@ -43,7 +43,7 @@ func (ls *loopShard) sealLane() {
 			switch {
 			case x.session.closed:
 				ended = append(ended, x)
-			case !x.holds && watches.holding.Load() > 0 || b.full():
+			case !x.holds && watches.holding.Load() > 0 || b.full() || !b.takes(inEntry(x.args)):
 				left = append(left, x)
 			case x.admit(admission, b):
 			case x.watcher.dirty.Load() || admission.Term != x.watcher.term: // read behind Free: what landed has marked it

@@ -38,15 +38,16 @@ func (ls *loopShard) allowed() int {
 	return relaxedFlight
 }
 
-// batch is the open batch, with room for one more call; nil if there is none now.
-func (ls *loopShard) batch() *batch {
-	if ls.open != nil && ls.open.full() {
+// batch is the open batch, with room for one more call, which takes no more than so many bytes of an entry; nil if there is none
+// now.
+func (ls *loopShard) batch(bytes int) *batch {
+	if ls.open != nil && (ls.open.full() || !ls.open.takes(bytes)) {
 		ls.seal()
 		if ls.open != nil {
 			return nil
 		}
 	}
-	if ls.open == nil && ls.last != nil && !ls.last.full() && ls.shard.group.Recall(&ls.last.proposal) {
+	if ls.open == nil && ls.last != nil && !ls.last.full() && ls.last.takes(bytes) && ls.shard.group.Recall(&ls.last.proposal) {
 		ls.open, ls.last = ls.last, nil // it still waited for its turn: what comes now goes with it
 		ls.flight--
 	}
@@ -150,6 +151,9 @@ func (ls *loopShard) dropped() {
 	unpark(parked)
 }
 
+// tooLarge answers a command that no entry of the log can hold.
+const tooLarge = "ERR the command is too large for the log"
+
 // errorReply words what became of a batch that was not applied, or may not have been.
 func errorReply(err error) []byte {
 	switch {
@@ -157,6 +161,8 @@ func errorReply(err error) []byte {
 		return indeterminateReply
 	case errors.Is(err, raftfsm.ErrNotLeader):
 		return []byte("-" + noLeader + "\r\n")
+	case errors.Is(err, raftfsm.ErrTooLarge):
+		return []byte("-" + tooLarge + "\r\n")
 	case errors.Is(err, raftfsm.ErrNoRoom):
 		return []byte("-" + misconf + "\r\n")
 	case errors.Is(err, raftfsm.ErrClosed):

@@ -77,6 +77,9 @@ func (n *node) openMember(ctx context.Context) error {
 	m.migrations.member = m
 	n.member = m
 	v := n.config.Load()
+	if err := mayHavePeers(v); err != nil {
+		return err
+	}
 	known, err := m.identify(v)
 	if err != nil {
 		return err
@@ -144,8 +147,7 @@ func localAddress(to string) string {
 	return c.LocalAddr().String()
 }
 
-// listen opens the port for other nodes and serves the control API on it. Where nobody asked for the port, a node does
-// without if it is taken.
+// listen opens the port for other nodes and serves the control API on it.
 func (m *member) listen(v *config.Values) error {
 	if len(m.at.peerBind) > 0 {
 		hosts, port := splitBinds(m.at.peerBind)
@@ -160,11 +162,8 @@ func (m *member) listen(v *config.Values) error {
 			Logger:    m.node.log,
 		})
 		if err != nil {
-			if !m.at.byDefault {
-				return err
-			}
-			m.node.log.Warn("no other node can join this one: the cluster port cannot be opened; set cluster-port, or -1 for none", "error", err)
 			m.endpoint = nil
+			return err
 		}
 	}
 	m.client = cluster.NewClient(func(ctx context.Context, address string) (net.Conn, error) {
@@ -257,7 +256,7 @@ func (m *member) joinOnce(ctx context.Context, v *config.Values) (cluster.Docume
 	}
 	address, _, err := Where(ctx, v.Cluster.Join, own...)
 	if err == nil && address == "" {
-		err = errors.New("it has no cluster port")
+		err = errors.New("it has no cluster port: it needs cluster-secret, the same as here")
 	}
 	if err != nil {
 		return cluster.Document{}, err
@@ -287,6 +286,9 @@ func (m *member) openMeta(ctx context.Context, v *config.Values) error {
 	}
 	m.meta.Store(meta)
 	sh.engine.Keys().Observe(documentChanges{meta})
+	if m.endpoint == nil && len(sh.group.Stats().Servers) > 1 {
+		return errNoPeers
+	}
 	if !sh.group.IsSoleVoter() { // the others say what this node has missed
 		if m.joined == nil {
 			_, _ = meta.Wait(shortly(ctx, documentPatience), func(*cluster.View) bool { return true }) // it serves without, too

@@ -21,7 +21,7 @@ func TestProofBehindTheEndOfAShard(t *testing.T) {
 	}
 	onLoop(func(l *loop) {
 		ls = l.of(sh)
-		b = ls.batch()
+		b = ls.batch(0)
 		b.commands.AddRead(command.Lookup([]byte("GET")), 0, [][]byte{[]byte("GET"), []byte("a")})
 		b.notes = append(b.notes, note{session: l.nobody, slot: noSlot, entry: l.server.expireEntry})
 		ls.open, ls.probing = nil, b

@@ -18,7 +18,7 @@ func startThree(t *testing.T, directives ...string) []*testServer {
 	first := ""
 	for range 3 {
 		port := tcpPort(t)
-		lines := append([]string{"cluster-enabled yes", fmt.Sprintf("port %d", port), fmt.Sprintf("cluster-port %d", tcpPort(t)), "admin-port -1"}, directives...)
+		lines := append([]string{"cluster-enabled yes", "cluster-secret only-for-tests", fmt.Sprintf("port %d", port), fmt.Sprintf("cluster-port %d", tcpPort(t)), "admin-port -1"}, directives...)
 		if first == "" {
 			first = fmt.Sprintf("127.0.0.1:%d", port)
 		} else {

@@ -622,8 +622,12 @@ func (s *session) write(e *entry, args [][]byte) bool {
 	if why := ls.shard.refuse(e.row); why != "" {
 		return s.reject(e, why)
 	}
+	size := inEntry(args)
+	if size > mostEntry {
+		return s.reject(e, tooLarge)
+	}
 	s.loop.endRead() // batch may propose, and what is proposed must be able to run
-	b := ls.batch()
+	b := ls.batch(size)
 	if b == nil {
 		return s.stall(ls)
 	}
@@ -665,7 +669,7 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 			return false
 		}
 		s.loop.endRead()
-		b := ls.batch()
+		b := ls.batch(0)
 		if b == nil {
 			return s.stall(ls)
 		}
@@ -722,7 +726,7 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 // be long must not ride in a batch, which holds the lock: it waits for the deletion, and is given again.
 func (s *session) readBehindExpiry(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 	s.loop.endRead()
-	b := ls.batch()
+	b := ls.batch(inEntry(args)) // the deletion's arguments are no more
 	if b == nil {
 		return s.stall(ls)
 	}

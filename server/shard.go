@@ -129,6 +129,7 @@ func (n *node) openShard(o shardOptions) (_ *shard, err error) {
 		Stable:       jammedStable{n.stable.Group(o.id), &n.jam},
 		Transport:    o.transport,
 		DialSnapshot: o.snapshots,
+		MaxEntry:     mostEntry,
 		Sync:         n.aof.Sync,
 		Forgot:       n.aof.MayHaveForgotten(),
 		Clock:        time.Now,

@@ -228,7 +228,7 @@ func (s *session) runOnceMore(c *refusedCall, now time.Time) bool {
 		c.answer(why)
 		return true
 	}
-	b := ls.batch()
+	b := ls.batch(inEntry(c.args))
 	if b == nil {
 		return false
 	}

@@ -33,6 +33,15 @@ type transaction struct {
 	bytes  int
 }
 
+// execHead is more than the head of a transaction takes, or that of a command of it.
+const execHead = 64
+
+// inEntry is what the transaction takes of an entry at most, with one more command of so many arguments, its head included, and
+// bytes.
+func (m *transaction) inEntry(args, bytes int) int {
+	return engine.WriteBound(m.args+args+2, m.bytes+bytes+(len(m.queue)+2)*execHead)
+}
+
 // queued is a command of a transaction.
 type queued struct {
 	entry *entry
@@ -58,7 +67,7 @@ func (s *session) enqueue(e *entry, args [][]byte) bool {
 	for _, a := range args {
 		size += len(a)
 	}
-	if m.args+len(args)+1 > maxQueuedArgs || s.limits.QueryBuffer > 0 && int64(m.bytes+size) > s.limits.QueryBuffer {
+	if m.args+len(args)+1 > maxQueuedArgs || m.inEntry(len(args)+1, size) > mostEntry || s.limits.QueryBuffer > 0 && int64(m.bytes+size) > s.limits.QueryBuffer {
 		return s.reject(e, "ERR the transaction is too large: see client-query-buffer-limit")
 	}
 	m.args += len(args) + 1
@@ -283,7 +292,7 @@ func (s *session) execAtOnce(ls *loopShard, e *entry) bool {
 	if reads && s.unfinished() == 0 && !ls.shard.leads() {
 		return s.redirect(e, s.servedElsewhere(m.slot))
 	}
-	b := ls.batch()
+	b := ls.batch(m.inEntry(0, 0))
 	if b == nil {
 		return s.stall(ls)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -19,9 +20,10 @@ type upstream struct {
 	link      *uplink // nil: none
 	node      string  // where it leads
 	connected bool
-	refused   bool      // a call was refused: nothing more is sent on this link
-	strayed   time.Time // since when node does not lead, as far as is known; zero: it leads
-	dialled   time.Time // when a link was opened last
+	refused   bool          // a call was refused: nothing more is sent on this link
+	strayed   time.Time     // since when node does not lead, as far as is known; zero: it leads
+	dialled   time.Time     // when a link was opened last
+	rest      time.Duration // from then until the same node is tried again
 
 	calls   []*upcall // unanswered, in order
 	passed  int       // of them, that are known not to be those whose answer comes next
@@ -179,10 +181,11 @@ func (u *upstream) waits() bool {
 func (u *upstream) open(f *forwarding) {
 	now := u.session.loop.loop.Now()
 	node := f.leader()
-	if node == "" || node == u.node && now.Sub(u.dialled) < redialAfter {
+	if node == "" || node == u.node && now.Sub(u.dialled) < u.rest {
 		return
 	}
 	l := u.session.loop.loop
+	u.rest = redialAfter + rand.N(redialAfter)
 	u.node, u.dialled, u.connected, u.refused, u.strayed = node, now, false, false, time.Time{}
 	var k *uplink
 	k = f.openUplink(node, l.Post, uplinkEvents{
@@ -193,7 +196,7 @@ func (u *upstream) open(f *forwarding) {
 	u.link = k
 }
 
-// redialAfter is how soon the same node is tried again.
+// redialAfter is how soon the same node is tried again, once to twice that: all sessions lose it together.
 const redialAfter = 50 * time.Millisecond
 
 // when runs fn and lets the session go on, unless the link is another by now.

@@ -22,7 +22,8 @@
 //     one's own, reflected, passes.
 //   - A connection is handed out only when both ends have proven themselves, share a version and, but for the service
 //     control, are members of one cluster.
-//   - What a stranger can make grow is bounded: handshakes under way, their duration, the size of every frame.
+//   - What a stranger can make grow is bounded: handshakes under way, their duration, the size of every frame. Where there
+//     are too many handshakes, the address with the most makes room (strangers.go).
 //
 // The handshake authenticates; what follows is neither encrypted nor authenticated unless TLS is beneath.
 //

@@ -18,7 +18,7 @@ import (
 type Endpoint struct {
 	opts       Options
 	listeners  []net.Listener
-	handshakes chan struct{} // a place for each one under way
+	handshakes chan struct{} // a place for each one that is under way or has just been hung up on
 	goroutines sync.WaitGroup
 	quiet      Quiet
 	// versions are those that are offered; tests offer others.
@@ -26,9 +26,10 @@ type Endpoint struct {
 
 	mu struct {
 		sync.Mutex
-		closed   bool
-		services map[Service]*listener
-		conns    map[net.Conn]struct{} // all that are open, in their handshake or past it
+		closed    bool
+		services  map[Service]*listener
+		conns     map[net.Conn]struct{} // all that are open, in their handshake or past it
+		strangers strangers
 	}
 }
 
@@ -40,12 +41,13 @@ func Listen(o Options) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		opts:       o,
-		handshakes: make(chan struct{}, o.MaxHandshakes),
+		handshakes: make(chan struct{}, 2*o.MaxHandshakes),
 		lowest:     lowestVersion,
 		highest:    highestVersion,
 	}
 	e.mu.services = make(map[Service]*listener)
 	e.mu.conns = make(map[net.Conn]struct{})
+	e.mu.strangers.most = o.MaxHandshakes
 	if err := e.bind(); err != nil {
 		_ = e.Close()
 		return nil, err
@@ -181,15 +183,10 @@ func (e *Endpoint) acceptAll(l net.Listener) {
 			time.Sleep(acceptPause)
 			continue
 		}
-		select {
-		case e.handshakes <- struct{}{}:
-		default:
-			if e.quiet.May("handshakes") { // or whoever dials without end fills the disk
-				e.opts.Logger.Warn("too many peers shake hands at once", "addr", c.RemoteAddr())
-			}
-			_ = c.Close()
+		if !e.begins(c) {
 			continue
 		}
+		e.handshakes <- struct{}{} // who was hung up on leaves at once
 		e.goroutines.Go(func() {
 			defer func() { <-e.handshakes }()
 			e.receive(c)
@@ -197,13 +194,31 @@ func (e *Endpoint) acceptAll(l net.Listener) {
 	}
 }
 
+// begins says whether a connection may shake hands; where there are too many, one of them is hung up on.
+func (e *Endpoint) begins(c net.Conn) bool {
+	e.mu.Lock()
+	leaves := e.mu.strangers.add(c, e.opts.Clock())
+	e.mu.Unlock()
+	if leaves == nil {
+		return true
+	}
+	if e.quiet.May("handshakes") { // or whoever dials without end fills the disk
+		e.opts.Logger.Warn("too many peers shake hands at once", "addr", leaves.RemoteAddr())
+	}
+	_ = leaves.Close()
+	return leaves != c
+}
+
 // receive shakes hands with who has dialled and hands the connection to its service.
 func (e *Endpoint) receive(raw net.Conn) {
 	if !e.remember(raw) {
-		_ = raw.Close()
+		_ = raw.Close() // with it all are closed
 		return
 	}
 	c, service, err := e.acceptHandshake(raw)
+	e.mu.Lock()
+	e.mu.strangers.remove(raw)
+	e.mu.Unlock()
 	if err != nil {
 		if !e.isClosed() {
 			e.tellRefused(raw.RemoteAddr(), err)
@@ -213,7 +228,9 @@ func (e *Endpoint) receive(raw net.Conn) {
 		return
 	}
 	if l := e.service(service); l == nil || !l.deliver(c) {
-		e.opts.Logger.Warn("no room for a peer's connection", "node", c.node, "service", service)
+		if e.quiet.May("no room " + c.node) { // many come together where a node loses its connections
+			e.opts.Logger.Warn("no room for a peer's connection", "node", c.node, "service", service)
+		}
 		_ = c.Close()
 	}
 }
@@ -222,7 +239,7 @@ func (e *Endpoint) receive(raw net.Conn) {
 func (e *Endpoint) tellRefused(addr net.Addr, err error) {
 	level := slog.LevelWarn
 	switch host, _, _ := net.SplitHostPort(addr.String()); {
-	case errors.Is(err, io.EOF) || errors.Is(err, errMalformed) || isReset(err): // whoever looks at every port, or has ended
+	case errors.Is(err, io.EOF) || errors.Is(err, errMalformed) || errors.Is(err, net.ErrClosed) || isReset(err): // whoever looks at every port, or has ended
 		level = slog.LevelDebug
 	case errors.Is(err, ErrUnknownService) || e.opts.ClusterID() == "": // a replica that is about to be opened, or was closed
 		level = slog.LevelDebug

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strings"
 	"time"
 )
 
@@ -19,7 +18,7 @@ type Options struct {
 	Bind []string
 	// Port is the port on each of them; 0 lets the system choose one.
 	Port int
-	// Secret is what all nodes of the cluster know. Without one, and without TLS, Listen takes loopback addresses only.
+	// Secret is what all nodes of the cluster know. Listen needs it, or TLS.
 	Secret string
 	// TLS, if set, is used beneath, in both directions: its certificate is shown as server and as client, and a peer's has
 	// to come from RootCAs (ClientCAs, where a peer dials). Names in certificates count only if ServerName is set.
@@ -32,7 +31,7 @@ type Options struct {
 
 	// HandshakeTimeout bounds a handshake, that of TLS included.
 	HandshakeTimeout time.Duration
-	// MaxHandshakes bounds the handshakes of strangers under way; who comes beyond is hung up on.
+	// MaxHandshakes bounds the handshakes under way; beyond it somebody is hung up on (strangers.go).
 	MaxHandshakes int
 	// KeepAlive is after what time of silence the system probes a connection; after three probes, each a third of it apart,
 	// the connection is given up.
@@ -83,20 +82,8 @@ func (o *Options) Validate() error {
 	need(o.Port >= 0 && o.Port <= 65535, "Port is not within 0 … 65535")
 	need(o.HandshakeTimeout > 0 && o.KeepAlive > 0, "a time-out is negative")
 	need(o.MaxHandshakes > 0, "MaxHandshakes is negative")
-	need(o.Secret != "" || o.TLS != nil || o.onlyLoopback(),
-		"without a secret and without TLS only loopback addresses can be bound to: set the cluster's secret")
+	need(o.Secret != "" || o.TLS != nil, "neither a secret nor TLS: whoever connects would have to prove nothing")
 	return errors.Join(faults...)
-}
-
-func (o *Options) onlyLoopback() bool {
-	for _, b := range o.Bind {
-		host := strings.TrimPrefix(b, "-")
-		ip := net.ParseIP(host)
-		if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return false
-		}
-	}
-	return true
 }
 
 func (o *Options) keepAlive() net.KeepAliveConfig {

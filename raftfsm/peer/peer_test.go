@@ -94,7 +94,6 @@ func TestRefusals(t *testing.T) {
 		s      Service
 	}{
 		{"another secret", func(d, _ *Options) { d.Secret = "guess" }, ErrSecret, "", served},
-		{"no secret", func(d, _ *Options) { d.Secret = "" }, ErrSecret, "", served},
 		{"another cluster", func(d, _ *Options) { d.ClusterID = id("pantry") }, ErrOtherCluster, `"larder"`, served},
 		{"unknown group", func(_, _ *Options) {}, ErrUnknownService, "raft of group 2", Service{Raft, 2}},
 		{"unknown kind", func(_, _ *Options) {}, ErrUnknownService, "", Service{'?', 0}},
@@ -271,22 +270,28 @@ func TestImpostorsAreNotBelieved(t *testing.T) {
 	}
 }
 
+// TestListenNeedsASecret: also on this machine, where others may have no business with the node.
 func TestListenNeedsASecret(t *testing.T) {
-	for _, c := range []struct {
-		bind []string
-		ok   bool
-	}{
-		{[]string{"127.0.0.1"}, true}, {[]string{"127.0.0.1", "-::1"}, true}, {[]string{"localhost"}, true},
-		{nil, false}, {[]string{"*"}, false}, {[]string{"127.0.0.1", "0.0.0.0"}, false}, {[]string{"example.com"}, false},
-	} {
+	for _, bind := range []string{"127.0.0.1", "localhost", "*"} {
 		o := options("a")
-		o.Bind, o.Secret = c.bind, ""
-		e, err := Listen(o)
-		if (err == nil) != c.ok {
-			t.Errorf("%v: %v", c.bind, err)
-		}
-		if e != nil {
+		o.Bind, o.Secret = []string{bind}, ""
+		if e, err := Listen(o); err == nil {
+			t.Errorf("it listens on %s", bind)
 			_ = e.Close()
+		}
+	}
+}
+
+// TestStrangersWhoSpeakTheProtocolGetNothing: it takes the secret, also where somebody tries none at all.
+func TestStrangersWhoSpeakTheProtocolGetNothing(t *testing.T) {
+	e, stranger := listen(t, options("a")), listen(t, options("b"))
+	for _, secret := range []string{"", "guess"} {
+		stranger.opts.Secret = secret
+		for _, s := range []Service{{Control, 0}, {Forward, 0}, {Raft, 1}, {Snapshot, 1}} {
+			e.Serve(s)
+			if c, err := dial(t, stranger, e, s); !errors.Is(err, ErrSecret) {
+				t.Errorf("%q, %v: %v, %v", secret, s, c, err)
+			}
 		}
 	}
 }

@@ -14,23 +14,25 @@ type Quiet struct {
 
 const (
 	quietTime  = 10 * time.Second
-	mostThings = 1000 // that are kept in mind; of more, everything is told
+	mostThings = 1000 // that are kept in mind; all others count as one
+	others     = ""
 )
 
 // May says whether something may be told now.
 func (q *Quiet) May(thing string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if _, ok := q.said[thing]; !ok && len(q.said) >= mostThings {
+		thing = others
+	}
 	if _, ok := q.said[thing]; ok {
 		return false
 	}
 	if q.said == nil {
 		q.said = map[string]struct{}{}
 	}
-	if len(q.said) < mostThings {
-		q.said[thing] = struct{}{}
-		time.AfterFunc(quietTime, func() { q.forget(thing) })
-	}
+	q.said[thing] = struct{}{}
+	time.AfterFunc(quietTime, func() { q.forget(thing) })
 	return true
 }
 

@@ -35,8 +35,11 @@ func (s Service) String() string {
 	}
 }
 
-// backlog is how many connections may wait for Accept; more are hung up on.
-const backlog = 64
+// backlog is how many connections may wait for Accept; more are hung up on. Sessions come by the hundred.
+const (
+	backlog        = 64
+	forwardBacklog = 1024
+)
 
 // listener hands out the accepted connections of one service.
 type listener struct {
@@ -54,7 +57,11 @@ type listener struct {
 var _ net.Listener = (*listener)(nil)
 
 func newListener(e *Endpoint, s Service) *listener {
-	return &listener{endpoint: e, service: s, queue: make(chan *Conn, backlog), closed: make(chan struct{})}
+	size := backlog
+	if s.Kind == Forward {
+		size = forwardBacklog
+	}
+	return &listener{endpoint: e, service: s, queue: make(chan *Conn, size), closed: make(chan struct{})}
 }
 
 // Accept waits for the next connection, a *Conn.

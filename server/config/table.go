@@ -119,7 +119,7 @@ var clusterTable = []Directive{
 		setting: at(anyText{checkAddress}, func(v *Values) *string { return &v.Cluster.Join })},
 	{Name: "cluster-port", Default: "0", About: "TCP port for the other nodes; 0 is port + 10000, -1 none.",
 		setting: at(number[int]{-1, 65535, 1}, func(v *Values) *int { return &v.Cluster.Port })},
-	{Name: "cluster-secret", Flags: Sensitive, Default: `""`, About: "What the nodes of a cluster prove to each other; without it (and without tls-cluster) only nodes on this machine can join.",
+	{Name: "cluster-secret", Flags: Sensitive, Default: `""`, About: "What the nodes of a cluster prove to each other; without it (and without tls-cluster) the cluster port is closed.",
 		setting: at(anyText{}, func(v *Values) *string { return &v.Cluster.Secret })},
 	{Name: "tls-cluster", Default: "no", About: "TLS between the nodes, both ways, with tls-cert-file, tls-key-file and tls-ca-cert-file.",
 		setting: at(yesNo{}, func(v *Values) *bool { return &v.Cluster.TLS })},

@@ -193,7 +193,8 @@ func (c *Client) do(ctx context.Context, address string, o Op) (done opDone, err
 	return done, err
 }
 
-// Transfer asks the node at an address, which leads a group, to hand the leadership on.
+// Transfer asks the node at an address, which leads a group, to hand the leadership on; with "" to the voter that has most of
+// the log.
 func (c *Client) Transfer(ctx context.Context, address string, group uint32, to NodeID) error {
 	return c.call(ctx, http.MethodPost, address, pathTransfer, true, transferRequest{group, to}, &struct{}{})
 }

@@ -172,6 +172,16 @@ func TestTransferOverTheControlAPI(t *testing.T) {
 		}
 		return nodes[2].meta.Load().Leads()
 	})
+	w.eventually("it is handed on to whoever is furthest", func() bool {
+		_ = nodes[0].client.Transfer(ctx, nodes[2].self.Peer, MetaGroup, "")
+		return !nodes[2].meta.Load().Leads()
+	})
+	w.eventually("it is handed back", func() bool {
+		for _, n := range nodes[:2] {
+			_ = nodes[2].client.Transfer(ctx, n.self.Peer, MetaGroup, nodes[2].self.ID)
+		}
+		return nodes[2].meta.Load().Leads()
+	})
 	if err := nodes[0].client.Transfer(ctx, nodes[2].self.Peer, MetaGroup, id(9)); !errors.Is(err, ErrRefused) {
 		t.Errorf("to nobody: %v", err)
 	}

@@ -75,6 +75,7 @@ type Replica interface {
 	DemoteVoter(id raft.ServerID, index uint64) error
 	RemoveServer(id raft.ServerID, index uint64) error
 	TransferLeadership(id raft.ServerID, address raft.ServerAddress) error
+	TransferToFurthest() error
 }
 
 // Replicas lists the replicas that are open on this node, the meta group's included, by the number of their group.
@@ -254,7 +255,7 @@ func (c control) join(r *http.Request) (any, error) {
 
 type transferRequest struct {
 	Group uint32 `json:"group"`
-	To    NodeID `json:"to"`
+	To    NodeID `json:"to"` // empty: the voter that has most of the log
 }
 
 // transfer hands the leadership of a group on.
@@ -270,6 +271,9 @@ func (c control) transfer(r *http.Request) (any, error) {
 	group := c.Replicas()[t.Group]
 	if group == nil || !group.CanRead() {
 		return nil, raftfsm.ErrNotLeader
+	}
+	if t.To == "" {
+		return struct{}{}, group.TransferToFurthest()
 	}
 	servers, _ := group.Configuration()
 	for _, s := range servers {

@@ -55,6 +55,15 @@ const (
 
 // Do runs one read between Begin and End.
 func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer) (Outcome, error) {
+	return r.do(row, db, args, false, w)
+}
+
+// DoPast is Do for a replica, which cannot delete a key whose time has come: it counts as absent, and nothing is Due.
+func (r *Reader) DoPast(row *command.Command, db int, args [][]byte, w reply.Writer) (Outcome, error) {
+	return r.do(row, db, args, true, w)
+}
+
+func (r *Reader) do(row *command.Command, db int, args [][]byte, past bool, w reply.Writer) (Outcome, error) {
 	r.tx.Again(keyspace.Reading, db)
 	row = row.Resolve(args)
 	var refused bool
@@ -65,7 +74,7 @@ func (r *Reader) Do(row *command.Command, db int, args [][]byte, w reply.Writer)
 	switch {
 	case r.tx.Err() != nil:
 		return Answered, r.tx.Err()
-	case r.tx.Due():
+	case r.tx.Due() && !past:
 		return Due, nil
 	case r.tx.Cold():
 		return Cold, nil

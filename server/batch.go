@@ -97,6 +97,7 @@ func (b *batch) argsIfSlow(i int) [][]byte {
 // handOut gives every session its reply.
 func (b *batch) handOut() {
 	l, start := b.loop, 0
+	calls, at := b.commands.Calls(), b.place()
 	for i := range b.notes {
 		n := &b.notes[i]
 		if b.err != nil {
@@ -126,6 +127,9 @@ func (b *batch) handOut() {
 			}
 			l.stats[n.entry.id].failed++
 		}
+		if !calls[i].Local {
+			n.session.wrote.note(at)
+		}
 		if len(n.session.refused) > 0 {
 			n.session.overtaken(n)
 		}
@@ -148,6 +152,11 @@ func (b *batch) handOut() {
 		}
 		n.session.answered(n.number, n.slot, reply)
 	}
+}
+
+// place is where the shard's log holds the batch, or a little behind it.
+func (b *batch) place() position {
+	return position{b.of.shard.id, b.of.shard.engine.AppliedIndex()}
 }
 
 // unanswer forgets the replies so far: all calls will run again.

@@ -2,8 +2,8 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -11,7 +11,6 @@ import (
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/reply"
 	"github.com/larder-db/larder/engine/value"
-	"github.com/larder-db/larder/server/config"
 	"github.com/larder-db/larder/server/resp"
 )
 
@@ -24,12 +23,6 @@ var replicationCommands = []serverCommand{
 		Summary: "The old name of REPLICAOF."}, Run: replicaOf},
 	{Command: command.Command{Name: "FAILOVER", Arity: -1, Flags: adminRow | command.Stale, Group: "server", Since: "6.2.0",
 		Summary: "Has another replica lead."}, Run: failover},
-	{Command: command.Command{Name: "WAIT", Arity: 3, Flags: command.NoScript, Group: "generic", Since: "3.0.0", Extra: "connection",
-		Summary: "Waits until so many followers have this connection's writes, and returns how many do.", Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}},
-		Run: wait, AtLeader: true},
-	{Command: command.Command{Name: "WAITAOF", Arity: 4, Flags: command.NoScript, Group: "generic", Since: "7.2.0", Extra: "connection",
-		Summary: "Waits until this node and so many followers have this connection's writes on disk, and returns how many do.", Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}},
-		Run: waitAOF, AtLeader: true},
 }
 
 // role answers as Redis does for a server that has one role: that of the shard by which this node is shown.
@@ -88,6 +81,11 @@ func (p *shardProgress) online(m *clusterMap) (list []replicaProgress) {
 		}
 	}
 	return list
+}
+
+// able are those of them that may come to lead.
+func (p *shardProgress) able(m *clusterMap) []replicaProgress {
+	return slices.DeleteFunc(p.online(m), func(r replicaProgress) bool { return r.Learner })
 }
 
 // infoReplication shows the shard by which this node is shown.
@@ -241,7 +239,8 @@ func failover(s *session, args [][]byte, w *resp.Writer) {
 		p = srv.topology.Progress(own.ID)
 	}
 	target, there := "", false
-	for _, r := range p.online(m) {
+	able := p.able(m)
+	for _, r := range able {
 		if n := m.node(r.Node); o.to && n.Host == o.host && (o.port == int64(n.Port) || o.port == int64(n.TLSPort)) {
 			target, there = n.ID, true
 		}
@@ -251,7 +250,7 @@ func failover(s *session, args [][]byte, w *resp.Writer) {
 		w.Error("ERR FAILOVER already in progress.")
 	case !leads:
 		w.Error("ERR FAILOVER is not valid when server is a replica.")
-	case len(p.online(m)) == 0:
+	case len(able) == 0:
 		w.Error("ERR FAILOVER requires connected replicas.")
 	case o.force && (o.timeout == 0 || !o.to):
 		w.Error("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
@@ -283,193 +282,3 @@ func (srv *Server) failOver(shard uint32, to string, timeout time.Duration) {
 		srv.log.Info("FAILOVER is done", "shard", shard, "to", to)
 	})
 }
-
-// waiting is a WAIT or WAITAOF until it is answered.
-type waiting struct {
-	session  *session
-	shard    uint32
-	index    uint64    // what must have been acknowledged
-	replicas int64     // that many
-	synced   bool      // on stable storage
-	local    bool      // here too
-	until    time.Time // zero: for ever
-	answer   func(w *resp.Writer, local, replicas int64)
-	entry    *entry
-}
-
-// waitTimeout reads WAIT's last argument.
-func waitTimeout(arg []byte, w *resp.Writer) (until time.Time, ok bool) {
-	n, ok := value.ParseInt(arg)
-	switch {
-	case !ok:
-		w.Error("ERR timeout is not an integer or out of range")
-	case n < 0:
-		w.Error("ERR timeout is negative")
-		ok = false
-	case n > maxPause:
-		w.Error("ERR timeout is out of range")
-		ok = false
-	case n > 0:
-		until = time.Now().Add(time.Duration(n) * time.Millisecond)
-	}
-	return until, ok
-}
-
-const (
-	waitAtReplica    = "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated."
-	waitAOFAtReplica = "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated."
-)
-
-// wait counts the followers. The leader has the writes anyhow, and a majority had them when they were answered.
-func wait(s *session, args [][]byte, w *resp.Writer) {
-	own, leads := s.server.topology.Map().own()
-	if !leads {
-		w.Error(waitAtReplica)
-		return
-	}
-	replicas, ok := value.ParseInt(args[1])
-	if !ok {
-		w.Error(reply.NotInteger)
-		return
-	}
-	until, ok := waitTimeout(args[2], w)
-	if !ok {
-		return
-	}
-	s.await(w, &waiting{shard: own.ID, replicas: replicas, until: until,
-		answer: func(w *resp.Writer, _, replicas int64) { w.Int(replicas) }})
-}
-
-func waitAOF(s *session, args [][]byte, w *resp.Writer) {
-	local, ok := value.ParseInt(args[1])
-	replicas, replicasOK := value.ParseInt(args[2])
-	switch {
-	case !ok:
-		w.Error(reply.NotInteger)
-		return
-	case local < 0 || local > 1:
-		w.Error("ERR value is out of range, value must between 0 and 1")
-		return
-	case !replicasOK:
-		w.Error(reply.NotInteger)
-		return
-	case replicas < 0:
-		w.Error("ERR value is out of range, must be positive")
-		return
-	}
-	until, ok := waitTimeout(args[3], w)
-	if !ok {
-		return
-	}
-	own, leads := s.server.topology.Map().own()
-	if !leads {
-		w.Error(waitAOFAtReplica)
-		return
-	}
-	s.await(w, &waiting{shard: own.ID, replicas: replicas, synced: true, local: local == 1, until: until,
-		answer: func(w *resp.Writer, local, replicas int64) {
-			w.Array(2)
-			w.Int(local)
-			w.Int(replicas)
-		}})
-}
-
-// await answers x at once if it can, and else has the session wait. Inside EXEC nothing waits.
-func (s *session) await(w *resp.Writer, x *waiting) {
-	x.session, x.entry = s, s.client.lastCommand
-	p := s.server.topology.Progress(x.shard)
-	x.index = p.Applied // all of the connection's writes are applied
-	local, replicas, enough := x.count(&p)
-	if enough || s.playing != nil {
-		x.answer(w, local, replicas)
-		return
-	}
-	s.busy = true
-	s.awaiting = x
-	s.loop.awaiting = append(s.loop.awaiting, x)
-	s.loop.watchAcks()
-}
-
-// count is how many have what x waits for.
-func (x *waiting) count(p *shardProgress) (local, replicas int64, enough bool) {
-	if x.session.server.synced() {
-		local = 1
-	}
-	for _, r := range p.Replicas {
-		if !x.synced && r.Held >= x.index || x.synced && r.Synced >= x.index {
-			replicas++
-		}
-	}
-	return local, replicas, replicas >= x.replicas && (!x.local || local > 0)
-}
-
-// synced says whether everything that was written to this node's log is on stable storage.
-func (srv *Server) synced() bool {
-	return srv.config.Load().AppendFsync == config.FsyncAlways || srv.node.aof.Stats().Unsynced == 0
-}
-
-// ackInterval is how often is looked whether those who WAIT can be answered.
-const ackInterval = 2 * time.Millisecond
-
-// watchAcks has the loop look at its waiting sessions soon, until there are none.
-func (l *loop) watchAcks() {
-	if l.acksWatched || len(l.awaiting) == 0 {
-		return
-	}
-	l.acksWatched = true
-	time.AfterFunc(ackInterval, func() {
-		l.loop.Post(func() {
-			l.acksWatched = false
-			l.lookAtAcks()
-			l.watchAcks()
-		})
-	})
-}
-
-// lookAtAcks answers who has waited long enough. Thousands may wait: what they go by is asked for once.
-func (l *loop) lookAtAcks() {
-	now := time.Now()
-	own, leads := l.server.topology.Map().own()
-	progress := map[uint32]*shardProgress{}
-	count := func(x *waiting) (local, replicas int64, enough bool) {
-		p := progress[x.shard]
-		if p == nil {
-			at := l.server.topology.Progress(x.shard)
-			p = &at
-			progress[x.shard] = p
-		}
-		return x.count(p)
-	}
-	left := l.awaiting[:0]
-	var done []*waiting
-	for _, x := range l.awaiting {
-		if x.session.awaiting != x {
-			continue // its client is gone
-		}
-		_, _, enough := count(x)
-		if enough || !leads || own.ID != x.shard || !x.until.IsZero() && !now.Before(x.until) {
-			done = append(done, x)
-			continue
-		}
-		left = append(left, x)
-	}
-	clear(l.awaiting[len(left):])
-	l.awaiting = left
-	for _, x := range done {
-		s := x.session
-		s.awaiting = nil
-		local, replicas, enough := count(x)
-		s.resume(func() {
-			s.replyLate(x.entry, func(w *resp.Writer) {
-				if !enough && !leads {
-					w.Error(errLeadershipLost.Error())
-					return
-				}
-				x.answer(w, local, replicas)
-			})
-		})
-	}
-}
-
-// errLeadershipLost ends a WAIT: Redis unblocks with this word when its role changes.
-var errLeadershipLost = errors.New("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/reply"
 	"github.com/larder-db/larder/server/resp"
@@ -270,7 +271,7 @@ func sentinelFailover(s *session, args [][]byte, w *resp.Writer) {
 	case !ok || !srv.isMaster(args[2]):
 		w.Error(noSuchMaster)
 		return
-	case len(shard.Replicas) < 2:
+	case cluster.VotersOf(len(shard.Replicas)) < 2: // nobody else has a vote
 		w.Error("NOGOODSLAVE No suitable replica to promote")
 		return
 	}

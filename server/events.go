@@ -133,11 +133,16 @@ func (s *session) deaf(e *entry) (why string) {
 	return "ERR Can't execute '" + s.server.table.names[e.id] + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
 }
 
-// publish tells everybody who is subscribed to an event of it. Any goroutine may call it.
-func (srv *Server) publish(event, message string) {
+// publish tells everybody who is subscribed to an event of it, in other words those who have come with TLS. Any goroutine may
+// call it.
+func (srv *Server) publish(event, message, secure string) {
 	for _, l := range srv.loops {
 		l.loop.Post(func() {
 			for s := range l.listening {
+				if s.conn.Secure() {
+					s.hear(event, secure)
+					continue
+				}
 				s.hear(event, message)
 			}
 		})
@@ -210,5 +215,8 @@ func (srv *Server) leaderChanged(from, to *clusterNode) {
 	if srv.node.clustered || from == nil || to == nil || from.ID == to.ID {
 		return
 	}
-	srv.publish("+switch-master", fmt.Sprintf("%s %s %d %s %d", srv.config.Load().Cluster.SentinelMasterName, from.Host, from.port(false), to.Host, to.port(false)))
+	message := func(secure bool) string {
+		return fmt.Sprintf("%s %s %d %s %d", srv.config.Load().Cluster.SentinelMasterName, from.Host, from.port(secure), to.Host, to.port(secure))
+	}
+	srv.publish("+switch-master", message(false), message(true))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type fanned struct {
 	name    []byte // in the log
 	db      int
 	resp3   bool
+	wrote   []position
 }
 
 // fanOuts are the commands that are run so.
@@ -46,22 +48,79 @@ func (s *session) fanOut(e *entry, args [][]byte) bool {
 	s.loop.endRead()
 	s.loop.stats[e.id].calls++
 	f := &fanned{server: s.server, routing: s.server.node.routing.Load(), row: e.row, name: s.server.table.logName(e), db: s.db, resp3: s.resp3}
-	s.slowly(args, func(args [][]byte, w *resp.Writer) { e.fanOut(f, args, w) })
+	s.slowlyThen(args, func(args [][]byte, w *resp.Writer) { e.fanOut(f, args, w) }, func() {
+		for _, at := range f.wrote {
+			s.wrote.note(at)
+		}
+	})
 	return true
 }
 
-// each runs do for the shards, until it returns false.
-func (f *fanned) each(do func(sh *shard) bool) {
+// holders are the shards that this node leads, each with the states of its slots at a moment.
+type holders []holding
+
+type holding struct {
+	shard *shard
+	table *keyspace.SlotTable
+}
+
+// look is how it is now.
+func (f *fanned) look() (h holders) {
+	f.routing = f.server.node.routing.Load()
 	for _, sh := range f.routing.led() {
-		if !sh.use() {
+		h = append(h, holding{sh, sh.engine.Keys().Slots()})
+	}
+	return h
+}
+
+// same says that no slot has come, gone or been frozen between two looks.
+func (h holders) same(other holders) bool { return slices.Equal(h, other) }
+
+// shows says whether the keys of a slot in a state are counted and listed.
+func shows(s keyspace.SlotState) bool { return s == keyspace.Owned || s == keyspace.Frozen }
+
+// doubled are the slots that a shard shows, frozen, although another one here owns them by now.
+func (h holders) doubled(sh *shard) map[uint16]bool {
+	i := slices.IndexFunc(h, func(x holding) bool { return x.shard == sh })
+	if i < 0 || !h[i].table.Any(keyspace.Frozen) {
+		return nil
+	}
+	slots := map[uint16]bool{}
+	for slot := range uint16(keyspace.SlotCount) {
+		if h[i].table.State(slot) == keyspace.Frozen && slices.ContainsFunc(h, func(x holding) bool { return x.table.State(slot) == keyspace.Owned }) {
+			slots[slot] = true
+		}
+	}
+	return slots
+}
+
+// each runs do for the shards, until it returns false.
+func (h holders) each(do func(sh *shard) bool) {
+	for _, x := range h {
+		if !x.shard.use() {
 			continue
 		}
-		more := do(sh)
-		sh.unuse()
+		more := do(x.shard)
+		x.shard.unuse()
 		if !more {
 			return
 		}
 	}
+}
+
+// steadyTries is how often a command about all shards begins anew because slots moved meanwhile. A migration takes a handful
+// of steps.
+const steadyTries = 8
+
+// steadily has do go through the shards until no slot has moved meanwhile, or until it returns false.
+func (f *fanned) steadily(do func(h holders) bool) (ok bool) {
+	for range steadyTries {
+		before := f.look()
+		if ok = do(before); !ok || before.same(f.look()) {
+			break
+		}
+	}
+	return ok
 }
 
 // read runs the command on one shard, whose use the caller has. Where it fails, it answers so and returns nil.
@@ -84,11 +143,19 @@ func (f *fanned) read(sh *shard, args [][]byte, w *resp.Writer) []byte {
 }
 
 func (f *fanned) sum(args [][]byte, w *resp.Writer) {
-	total, ok := int64(0), true
-	f.each(func(sh *shard) bool {
-		part := f.read(sh, args, w)
-		ok = part != nil
-		total += integerReply(part)
+	total := int64(0)
+	ok := f.steadily(func(h holders) bool {
+		total = 0
+		ok := true
+		h.each(func(sh *shard) bool {
+			part := f.read(sh, args, w)
+			ok = part != nil
+			total += integerReply(part)
+			for slot := range h.doubled(sh) {
+				total -= sh.engine.CountKeysInSlot(f.db, slot)
+			}
+			return ok
+		})
 		return ok
 	})
 	if ok {
@@ -98,14 +165,22 @@ func (f *fanned) sum(args [][]byte, w *resp.Writer) {
 
 func (f *fanned) concatenate(args [][]byte, w *resp.Writer) {
 	var all [][]byte
-	total, ok := 0, true
-	f.each(func(sh *shard) bool {
-		part := f.read(sh, args, w)
-		if ok = part != nil; ok {
-			n, elements := openArray(part)
-			total += n
-			all = append(all, elements)
-		}
+	total := 0
+	ok := f.steadily(func(h holders) bool {
+		all, total = nil, 0
+		ok := true
+		h.each(func(sh *shard) bool {
+			part := f.read(sh, args, w)
+			if ok = part != nil; ok {
+				n, elements := openArray(part)
+				if twice := h.doubled(sh); len(twice) > 0 {
+					n, elements = without(n, elements, twice)
+				}
+				total += n
+				all = append(all, elements)
+			}
+			return ok
+		})
 		return ok
 	})
 	if !ok {
@@ -115,6 +190,19 @@ func (f *fanned) concatenate(args [][]byte, w *resp.Writer) {
 	for _, elements := range all {
 		w.Buf = append(w.Buf, elements...)
 	}
+}
+
+// without leaves those keys out whose slots are among the given ones.
+func without(n int, elements []byte, slots map[uint16]bool) (left int, kept []byte) {
+	for range n {
+		size, rest := openArray(elements)
+		key := rest[:size]
+		if elements = rest[size+2:]; !slots[keyspace.Slot(key)] {
+			kept = appendBulk(kept, key)
+			left++
+		}
+	}
+	return left, kept
 }
 
 // openArray reads the head of an array's reply.
@@ -132,7 +220,7 @@ func (f *fanned) one(args [][]byte, w *resp.Writer) {
 	}
 	var choices []choice
 	total := int64(0)
-	f.each(func(sh *shard) bool {
+	f.look().each(func(sh *shard) bool {
 		if n := sh.engine.Keys().Stats().Keys[f.db]; n > 0 {
 			choices = append(choices, choice{sh, n})
 			total += n
@@ -168,10 +256,14 @@ const scanRuns = 64
 
 // scan goes on from the cursor, which is a position and so says the slot: in the shard that owns that slot, through the
 // run of slots behind it that are the same shard's, and so on, until something is found. So it goes on where it was when
-// slots have come or gone meanwhile.
+// slots have come or gone meanwhile. What was read while they did counts for nothing.
 func (f *fanned) scan(args [][]byte, w *resp.Writer) {
 	cursor, err := strconv.ParseUint(string(args[1]), 10, 64)
-	if err != nil || !f.next(&cursor) {
+	var sh *shard
+	if err == nil {
+		sh = f.next(&cursor)
+	}
+	if sh == nil {
 		f.scanNothing(args, w)
 		return
 	}
@@ -179,7 +271,8 @@ func (f *fanned) scan(args [][]byte, w *resp.Writer) {
 	n := 0
 	for range scanRuns {
 		step := append([][]byte{args[0], strconv.AppendUint(nil, cursor, 10)}, args[2:]...)
-		sh, end := f.runAt(keyspace.CursorSlot(cursor))
+		slot, table := keyspace.CursorSlot(cursor), sh.engine.Keys().Slots()
+		end := f.runEnd(sh, table, slot)
 		if !sh.use() {
 			w.Error(noLeader)
 			return
@@ -188,6 +281,12 @@ func (f *fanned) scan(args [][]byte, w *resp.Writer) {
 		sh.unuse()
 		if part == nil {
 			return
+		}
+		if sh.engine.Keys().Slots() != table || !shows(table.State(uint16(slot))) {
+			if sh = f.next(&cursor); sh == nil {
+				break
+			}
+			continue
 		}
 		next, keys := openScan(part)
 		for _, key := range keys {
@@ -199,7 +298,10 @@ func (f *fanned) scan(args [][]byte, w *resp.Writer) {
 		if next == 0 || keyspace.CursorSlot(next) > end {
 			next = keyspace.SlotCursor(end + 1)
 		}
-		if cursor = next; cursor == 0 || !f.next(&cursor) || n > 0 {
+		if cursor = next; cursor == 0 {
+			break
+		}
+		if sh = f.next(&cursor); sh == nil || n > 0 {
 			break
 		}
 	}
@@ -209,35 +311,57 @@ func (f *fanned) scan(args [][]byte, w *resp.Writer) {
 	w.Buf = append(w.Buf, found...)
 }
 
-// next moves a cursor on to the next slot that is led here, if its own is not; else to 0, and it returns false.
-func (f *fanned) next(cursor *uint64) bool {
+// next moves a cursor on to the next slot that is shown here, if its own is not, and returns the shard that shows it; else to
+// 0, and it returns nil.
+func (f *fanned) next(cursor *uint64) *shard {
+	f.routing = f.server.node.routing.Load()
 	slot := keyspace.CursorSlot(*cursor)
 	for at := slot; at < cluster.Slots; at++ {
-		sh := f.routing.owners[f.routing.slots[at]].local
-		if sh == nil || !sh.leads() {
+		sh := f.holder(at)
+		if sh == nil {
 			continue
 		}
 		if at != slot {
 			*cursor = keyspace.SlotCursor(at)
 		}
-		return true
+		return sh
 	}
 	*cursor = 0
-	return false
+	return nil
 }
 
-// runAt is the shard of a slot, and the last slot of the run behind it that is the same shard's.
-func (f *fanned) runAt(slot int) (sh *shard, end int) {
+// holder is the shard here that shows the keys of a slot; nil: none does. The one that the map names is looked at first: it
+// lets go of the slot behind the moment from which another one owns it.
+func (f *fanned) holder(slot int) *shard {
 	r := f.routing
-	for end = slot; end+1 < cluster.Slots && r.slots[end+1] == r.slots[slot]; end++ {
+	sh := r.owners[r.slots[slot]].local
+	if sh != nil && (!sh.leads() || !shows(sh.engine.SlotState(uint16(slot)))) {
+		sh = nil
 	}
-	return r.owners[r.slots[slot]].local, end
+	if taker := r.taken(slot); taker != nil {
+		return taker
+	}
+	return sh
+}
+
+// runEnd is the last slot of the run behind a slot that are all shown by the same shard, as its table says.
+func (f *fanned) runEnd(sh *shard, table *keyspace.SlotTable, slot int) (end int) {
+	r := f.routing
+	here := func(slot int) bool {
+		if other := r.taken(slot); other != nil {
+			return other == sh
+		}
+		return r.owners[r.slots[slot]].local == sh && shows(table.State(uint16(slot)))
+	}
+	for end = slot; end+1 < cluster.Slots && here(end+1); end++ {
+	}
+	return end
 }
 
 // scanNothing answers a scan that is at its end, or whose arguments are wrong, as the engine does.
 func (f *fanned) scanNothing(args [][]byte, w *resp.Writer) {
 	done, answered := append([][]byte(nil), args...), false
-	f.each(func(sh *shard) bool {
+	f.look().each(func(sh *shard) bool {
 		if part := f.read(sh, done, w); part != nil {
 			w.Array(2)
 			w.BulkString("0")
@@ -277,10 +401,11 @@ func appendBulk(dst, s []byte) []byte {
 }
 
 // write takes the command through the logs of all shards. Where it was carried out in some of them already, an error that
-// says that nothing was done would be wrong.
+// says that nothing was done would be wrong. If slots moved meanwhile, keys may have gone from where it was still to come to
+// where it had been: then it is done once more.
 func (f *fanned) write(args [][]byte, w *resp.Writer) {
 	why := ""
-	f.each(func(sh *shard) bool {
+	f.look().each(func(sh *shard) bool {
 		why = sh.refuse(f.row)
 		return why == ""
 	})
@@ -290,13 +415,34 @@ func (f *fanned) write(args [][]byte, w *resp.Writer) {
 	}
 	args = append([][]byte{f.name}, args[1:]...)
 	done := false
-	f.each(func(sh *shard) bool {
+	for range steadyTries {
+		before := f.look()
+		if !f.writeAll(before, args, &done, w) {
+			return
+		}
+		if before.same(f.look()) {
+			if !done {
+				w.Error(noLeader)
+			}
+			return
+		}
+	}
+	w.Buf = w.Buf[:0]
+	fail(w, indeterminateReply)
+}
+
+// writeAll takes the command through the logs of some shards. done says whether it was carried out in any. Where it fails, it
+// answers so and returns false.
+func (f *fanned) writeAll(h holders, args [][]byte, done *bool, w *resp.Writer) bool {
+	ok := true
+	h.each(func(sh *shard) bool {
 		answer, err := f.writeOne(sh, args)
+		ok = err == nil && answer.w.Errors() == 0
 		switch {
-		case err == nil && answer.w.Errors() == 0:
-			w.Buf, done = append(w.Buf[:0], answer.w.Buf...), true
-			return true
-		case done:
+		case ok:
+			f.wrote = append(f.wrote, position{sh.id, sh.engine.AppliedIndex()})
+			w.Buf, *done = append(w.Buf[:0], answer.w.Buf...), true
+		case *done:
 			w.Buf = w.Buf[:0]
 			fail(w, indeterminateReply)
 		case err != nil:
@@ -304,11 +450,9 @@ func (f *fanned) write(args [][]byte, w *resp.Writer) {
 		default:
 			fail(w, answer.w.Buf)
 		}
-		return false
+		return ok
 	})
-	if len(w.Buf) == 0 {
-		w.Error(noLeader)
-	}
+	return ok
 }
 
 // fail answers with an error that is there as a reply.

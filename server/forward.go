@@ -141,7 +141,8 @@ func (s *session) forward(e *entry, args [][]byte) bool {
 }
 
 // forwardExec sends a transaction to the leader, whole, or returns false if it has to wait. Commands that are about the
-// connection or this server are run here when the others' replies have come; SELECT counts there, too.
+// connection or this server, and not the leader's to answer, are run here when the others' replies have come; SELECT counts
+// there, too.
 func (s *session) forwardExec(e *entry) bool {
 	m, u := s.multi, s.up
 	watched := u.watches()
@@ -155,7 +156,7 @@ func (s *session) forwardExec(e *entry) bool {
 	for i := range x.steps {
 		step := &x.steps[i]
 		moves := step.entry.row.Name == "SELECT" || step.entry.row.Name == "HELLO" && len(step.args) == 2
-		if !step.data && !moves {
+		if step.sent = !step.data && step.entry.leaders(); !step.data && !step.sent && !moves {
 			continue
 		}
 		c.request = appendCommand(c.request, s.server.table.original(step.entry, step.args))

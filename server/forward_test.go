@@ -311,6 +311,26 @@ func TestForwardedWatch(t *testing.T) {
 	}
 }
 
+// TestForwardedTransactionWaitsAtTheLeader: how many followers have a transaction's writes only the leader knows.
+func TestForwardedTransactionWaitsAtTheLeader(t *testing.T) {
+	t.Parallel()
+	leader, follower := startPair(t)
+	f := newFakeTopology(1, 1)
+	f.setProgress(1, shardProgress{Replicas: []replicaProgress{{Node: fakeID(2), Held: 1 << 40}, {Node: fakeID(3)}}})
+	leader.onLoop(func() { leader.topology = f })
+	here := newFakeTopology(2, 1)
+	follower.onLoop(func() { follower.topology = here })
+	c := follower.dial()
+	c.send(pipeline("MULTI\nSET a 1\nCLIENT GETNAME\nWAIT 0 0\nGET a\nWAITAOF 0 0 0\nEXEC"))
+	for _, want := range []string{"+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "*5\r\n+OK\r\n$-1\r\n:1\r\n$1\r\n1\r\n*2\r\n:1\r\n:0\r\n"} {
+		c.want(want)
+	}
+	c.send(pipeline("MULTI\nWAIT 0 0\nEXEC"))
+	for _, want := range []string{"+OK\r\n", "+QUEUED\r\n", "*1\r\n:1\r\n"} {
+		c.want(want)
+	}
+}
+
 // TestForwardingIsNotSeen has a server whose clients are all forwarded answer as redis-server does.
 func TestForwardingIsNotSeen(t *testing.T) {
 	t.Parallel()

@@ -58,6 +58,11 @@ func ask[T any](srv *Server, collect func(l *loop) T) []T {
 // slowly has do answer the command that s is running on a worker, where it may block, and notes how long it took. do
 // gets a copy of the arguments and may touch neither s nor its loop.
 func (s *session) slowly(args [][]byte, do func(args [][]byte, w *resp.Writer)) {
+	s.slowlyThen(args, do, func() {})
+}
+
+// slowlyThen is slowly, and runs then on the loop before the reply is sent.
+func (s *session) slowlyThen(args [][]byte, do func(args [][]byte, w *resp.Writer), then func()) {
 	e := s.client.lastCommand
 	args = cloneArgs(args)
 	w := &resp.Writer{RESP3: s.resp3}
@@ -68,6 +73,7 @@ func (s *session) slowly(args [][]byte, do func(args [][]byte, w *resp.Writer)) 
 		took = reading() - begun
 	}, func() {
 		s.took(e, args, took)
+		then()
 		s.served(e, w)
 	})
 }

@@ -63,8 +63,9 @@ type Server struct {
 	runID   string
 	ports   []net.Addr
 
-	topology topology
-	failover failovers
+	topology  topology
+	failover  failovers
+	announced atomic.Pointer[clusterNode] // the leader that Sentinel's clients were told of last
 
 	end     context.CancelFunc // of what the server does in the background
 	running sync.WaitGroup
@@ -337,7 +338,7 @@ func (srv *Server) accept(c *transport.Conn) (reply []byte, ok bool) {
 		srv.refused.Add(1)
 		return []byte(denied), false
 	}
-	if int64(srv.net.Connections()) > v.MaxClients {
+	if int64(srv.net.Strangers()) > v.MaxClients { // clients of other nodes count there
 		srv.refused.Add(1)
 		return []byte(tooMany), false
 	}

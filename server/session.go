@@ -44,7 +44,7 @@ type session struct {
 
 	issued, finished uint64 // calls put into batches, and calls answered
 	held             []held
-	early            []early
+	early            earlyReplies
 	heldBytes        int
 	refused          []*refusedCall // unfinished calls that are to be run once more, in their order
 	waiting          [][][]byte     // commands that were taken from the parser and have to wait
@@ -53,6 +53,7 @@ type session struct {
 	watcher *watcher     // since WATCH
 	playing *execution   // an EXEC some of whose commands are still to be run
 
+	wrote      writings  // what a WAIT is about
 	awaiting   *waiting  // a WAIT that is not answered
 	slotWait   *slotWait // what the next command waits for; nil: it does not
 	slotUntil  time.Time // how long it may, in all
@@ -75,13 +76,6 @@ type session struct {
 type held struct {
 	after uint64 // session.finished at which its turn comes
 	bytes []byte
-}
-
-// early is the reply of a call that was answered before an earlier one, of another shard.
-type early struct {
-	number uint64 // of the call, as in note
-	slot   int    // likewise
-	bytes  []byte
 }
 
 // clientInfo is what CLIENT shows and sets.
@@ -145,7 +139,7 @@ func (s *session) Drained(*transport.Conn) { s.goOn() }
 // Closed implements transport.Handler.
 func (s *session) Closed(c *transport.Conn, err error) {
 	s.closed = true
-	s.held, s.early, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, nil, 0, nil, nil, nil
+	s.held, s.early, s.heldBytes, s.waiting, s.playing, s.awaiting = nil, earlyReplies{}, 0, nil, nil, nil
 	s.refused, s.slotWait = nil, nil
 	s.forgetEvents()
 	if s.up != nil {
@@ -341,36 +335,31 @@ func (s *session) hold(reply []byte) {
 }
 
 // answered takes the reply of an unfinished call. Those of one shard come in order; where another shard was sooner, its
-// replies wait.
+// replies wait. Of a session that is closed, and of nobody's, no call is counted.
 func (s *session) answered(number uint64, slot int, reply []byte) {
+	if s.closed {
+		return
+	}
 	if number != s.finished {
-		if s.closed {
-			reply = nil
-		}
-		s.early = append(s.early, early{number, slot, bytes.Clone(reply)})
+		s.early.add(early{number: number, slot: slot, bytes: bytes.Clone(reply)}, s.finished)
 		s.heldBytes += len(reply)
 		return
 	}
 	s.writeNext(reply)
-	for i := 0; i < len(s.early); i++ {
-		if e := s.early[i]; e.number == s.finished {
-			s.early = slices.Delete(s.early, i, i+1)
-			s.heldBytes -= len(e.bytes)
-			s.writeNext(e.bytes)
-			i = -1 // the next may stand anywhere
+	for {
+		next, ok := s.early.take(s.finished)
+		if !ok {
+			break
 		}
+		s.heldBytes -= len(next)
+		s.writeNext(next)
 	}
-	if !s.closed {
-		s.checkOutput()
-	}
+	s.checkOutput()
 }
 
 // writeNext writes the reply of the oldest unfinished call, and those that were held for it.
 func (s *session) writeNext(reply []byte) {
 	s.finished++
-	if s.closed {
-		return
-	}
 	s.lastReply = s.loop.loop.Now()
 	s.conn.Write(reply)
 	for len(s.held) > 0 && s.held[0].after <= s.finished {
@@ -694,7 +683,13 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 	s.loop.beginRead(ls)
 	ls.reader.SetNoTouch(s.client.noTouch && e.row.Name != "TOUCH")
 	w := s.writer()
-	outcome, err := ls.reader.Do(e.row, s.db, args, w)
+	var outcome engine.Outcome
+	var err error
+	if replica {
+		outcome, err = ls.reader.DoPast(e.row, s.db, args, w)
+	} else {
+		outcome, err = ls.reader.Do(e.row, s.db, args, w)
+	}
 	if err != nil {
 		s.loop.endRead()
 		s.server.node.fatal(fmt.Errorf("the data cannot be read: %w", err))
@@ -708,9 +703,6 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 	case engine.NotOwned:
 		return s.awaitSlot(e, ls.shard, ls.reader.Refusal())
 	case engine.Due:
-		if replica { // which cannot delete it, and answers as if it were gone
-			break
-		}
 		return s.readBehindExpiry(ls, slot, e, args)
 	}
 	s.loop.stats[e.id].calls++

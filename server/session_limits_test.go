@@ -125,6 +125,25 @@ func TestMaxClients(t *testing.T) {
 	}
 }
 
+// TestMaxClientsOfALeader: the clients of nodes that forward count there, and not at the leader.
+func TestMaxClientsOfALeader(t *testing.T) {
+	t.Parallel()
+	leader, follower := startPair(t)
+	var theirs []*testClient
+	for range 3 {
+		theirs = append(theirs, follower.dial())
+		theirs[len(theirs)-1].must("SET a 1", "+OK\r\n")
+	}
+	a := leader.dial()
+	a.must("CONFIG SET maxclients 2", "+OK\r\n")
+	b := leader.dial()
+	b.must("PING", "+PONG\r\n")
+	leader.dial().want(tooMany)
+	for _, c := range theirs {
+		c.must("GET a", bulk("1"))
+	}
+}
+
 func TestMaxClientsBeyondTheSystem(t *testing.T) {
 	c := start(t).dial()
 	got := c.do("CONFIG", "SET", "maxclients", "4294967295")

@@ -38,6 +38,23 @@ func TestRepliesComeInOrder(t *testing.T) {
 	}
 }
 
+// TestNobodysRepliesAreNotKept: what the log deletes before a read is answered to nobody.
+func TestNobodysRepliesAreNotKept(t *testing.T) {
+	t.Parallel()
+	ts := start(t, "io-threads 1")
+	ts.node.expireOff.Store(true)
+	c := ts.dial()
+	for range 5 {
+		c.must("SET k v PX 1", "+OK\r\n")
+		eventually(t, "its time has come", func() bool { return c.do("GET", "k") == "$-1\r\n" })
+	}
+	ts.onLoop(func() {
+		if n := ts.loops[0].nobody; n.early.count > 0 || n.finished > 0 {
+			t.Errorf("%d replies are kept, %d were counted", n.early.count, n.finished)
+		}
+	})
+}
+
 // makeCold has the store alone hold all keys, and the front nothing.
 func (ts *testServer) makeCold() {
 	ts.t.Helper()

@@ -151,7 +151,7 @@ func (b *batch) refused(i int, r engine.Refusal) {
 		}
 		c.args = cloneArgs(b.args[i])
 	}
-	if slices.ContainsFunc(s.early, func(e early) bool { return e.number > n.number && e.slot == int(r.Slot) }) {
+	if s.early.behind(n.number, int(r.Slot)) {
 		c.answer(tryAgain) // a later one on the slot was done already
 		return
 	}
@@ -197,7 +197,7 @@ func (c *refusedCall) answer(why string) {
 // runRefused runs the session's refused calls once more, in their order, as far as they may. What came behind them and is
 // still in flight is waited for: it may be done already.
 func (s *session) runRefused(now time.Time) {
-	if int(s.unfinished()) > len(s.refused)+len(s.early) {
+	if int(s.unfinished()) > len(s.refused)+s.early.count {
 		return
 	}
 	list := s.refused

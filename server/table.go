@@ -131,7 +131,7 @@ func encodingRow(thresholds func() command.Thresholds) *command.Command {
 // serverFamilies lists the server's own commands.
 func serverFamilies() [][]serverCommand {
 	return [][]serverCommand{connectionCommands, transactionCommands, clientCommands, configCommands, commandCommands, adminCommands, infoCommands, debugCommands,
-		clusterCommands, replicationCommands, sentinelCommands, eventCommands}
+		clusterCommands, replicationCommands, waitCommands, sentinelCommands, eventCommands}
 }
 
 // find looks a command up, whatever its case.

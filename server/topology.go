@@ -73,11 +73,12 @@ type shardProgress struct {
 
 // replicaProgress is how far another node's replica is.
 type replicaProgress struct {
-	Node   string
-	Held   uint64        // acknowledged up to here, as appendfsync says
-	Synced uint64        // on stable storage up to here
-	Behind time.Duration // since it was heard of last
-	Online bool
+	Node    string
+	Held    uint64        // acknowledged up to here, as appendfsync says
+	Synced  uint64        // on stable storage up to here
+	Behind  time.Duration // since it was heard of last
+	Online  bool
+	Learner bool // it has no vote, and cannot lead
 }
 
 // offset is the place in the shard's log that this node shows as its own.

@@ -52,7 +52,7 @@ func (m *member) Progress(id uint32) shardProgress {
 	}
 	always := m.node.config.Load().AppendFsync == config.FsyncAlways
 	for _, f := range sh.group.Followers() {
-		r := replicaProgress{Node: string(f.ID), Held: f.Match, Behind: f.Silent, Online: f.Silent < followerSilence}
+		r := replicaProgress{Node: string(f.ID), Held: f.Match, Behind: f.Silent, Online: f.Silent < followerSilence, Learner: f.Suffrage != raft.Voter}
 		if always { // else nobody tells when a follower has synced
 			r.Synced = f.Match
 		}
@@ -61,48 +61,62 @@ func (m *member) Progress(id uint32) shardProgress {
 	return p
 }
 
-// Transfer implements topology. The shard's leader is asked to hand over; another node's by way of the control API.
+// Transfer implements topology. The shard's leader is asked to hand over, until it has or ctx ends; another node's by way of the
+// control API. The document says first who is to lead, since else the leader would give the shard back; if nothing comes of
+// it, the document says again what it did, so that the leadership does not move when nobody thinks of it any more.
 func (m *member) Transfer(ctx context.Context, id uint32, to string) error {
 	v := m.view()
 	if v == nil {
 		return cluster.ErrNoDocument
 	}
-	sh := m.node.shard(id)
-	if s := v.Shard(id); to == "" && sh != nil && s != nil && s.Pinned { // an operator's choice is followed by another
+	sh, s := m.node.shard(id), v.Shard(id)
+	if s == nil {
+		return fmt.Errorf("there is no shard %d", id)
+	}
+	if to == "" && sh != nil && s.Pinned { // an operator's choice is followed by another
 		if f := sh.group.Furthest(); f != nil {
 			to = string(f.ID)
 		}
 	}
-	if to != "" { // else the shard's leader would be given back to whom it was of
-		if _, err := m.meta.Load().Do(ctx, cluster.PreferLeader{Shard: id, Node: cluster.NodeID(to)}); err != nil && !errors.Is(err, cluster.ErrRefused) {
-			return err
-		}
+	if to == "" {
+		return m.handOverUntil(ctx, id, to)
 	}
-	err := m.handOver(ctx, v, sh, id, to)
-	if err != nil && to != "" && m.comesToLead(ctx, id, cluster.NodeID(to)) {
-		return nil
+	_, err := m.meta.Load().Do(ctx, cluster.PreferLeader{Shard: id, Node: cluster.NodeID(to)})
+	refused := errors.Is(err, cluster.ErrRefused)
+	if err == nil || refused {
+		err = m.handOverUntil(ctx, id, to)
+	}
+	if before := s.Replicas[0]; err != nil && !refused && before != cluster.NodeID(to) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), transferPatience)
+		defer cancel()
+		if _, undo := m.meta.Load().Do(ctx, cluster.PreferLeader{Shard: id, Node: before}); undo != nil {
+			err = errors.Join(err, fmt.Errorf("it may still come to lead: %w", undo))
+		}
 	}
 	return err
 }
 
-// hearPatience is how long a node may take to come to lead of which that was asked by another.
-const hearPatience = 2 * time.Second
-
-// comesToLead waits for a node to lead a shard: the shard's leader, which follows the document too, may have been faster to
-// hand over than it could be asked.
-func (m *member) comesToLead(ctx context.Context, id uint32, node cluster.NodeID) bool {
-	ctx, cancel := context.WithTimeout(ctx, hearPatience)
-	defer cancel()
+// handOverUntil asks the shard's leader to hand over, again and again: the other may have to catch up, and the leader, which
+// follows the document too, may be faster than it is asked.
+func (m *member) handOverUntil(ctx context.Context, id uint32, to string) error {
+	first := cluster.NodeID("")
 	for {
-		if v := m.view(); v != nil {
-			if leader, _ := m.leaderOf(v, id); leader == node {
-				return true
-			}
+		v := m.view()
+		leader, _ := m.leaderOf(v, id)
+		if first == "" {
+			first = leader
+		}
+		if leader != "" && (leader == cluster.NodeID(to) || to == "" && leader != first) {
+			return nil
+		}
+		err := m.handOver(ctx, v, m.node.shard(id), id, to)
+		if err == nil || errors.Is(err, cluster.ErrRefused) {
+			return err
 		}
 		select {
 		case <-time.After(surePause):
 		case <-ctx.Done():
-			return false
+			return errors.Join(err, context.Cause(ctx))
 		}
 	}
 }
@@ -125,9 +139,6 @@ func (m *member) handOver(ctx context.Context, v *cluster.View, sh *shard, id ui
 	at := v.Address(leader)
 	if at == "" {
 		return fmt.Errorf("shard %d: %w", id, raftfsm.ErrNotLeader)
-	}
-	if to == "" {
-		return errors.New("only the shard's leader can choose who follows it")
 	}
 	return m.client.Transfer(ctx, at, id, cluster.NodeID(to))
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,7 +14,9 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/engine/front"
+	"github.com/larder-db/larder/engine/keyspace"
 )
 
 // fakeTopology is a cluster that a test makes up.
@@ -299,6 +303,129 @@ func TestReplicationAsItIs(t *testing.T) {
 	}
 }
 
+// keyOf is a key of a shard of split's.
+func (ts *testServer) keyOf(shard uint32) string {
+	r := ts.node.routing.Load()
+	for i := 0; ; i++ {
+		key := fmt.Sprint("key:", i)
+		if r.owners[r.slots[keyspace.Slot([]byte(key))]].shard == shard {
+			return key
+		}
+	}
+}
+
+// TestWaitIsAboutTheShardsWrittenTo: a node leads two shards, and who has written to the second wants to hear of its followers.
+func TestWaitIsAboutTheShardsWrittenTo(t *testing.T) {
+	t.Parallel()
+	ts := startSplit(t, "io-threads 1")
+	f := newFakeTopology(1, 3)
+	ts.onLoop(func() { ts.topology = f })
+	leads := func(shard int, node int) { f.change(func(m *clusterMap) { m.Shards[shard-1].Leader = fakeID(node) }) }
+	has := func(shard uint32, held ...uint64) {
+		p := shardProgress{Applied: 1 << 40}
+		for i, h := range held {
+			p.Replicas = append(p.Replicas, replicaProgress{Node: fakeID(i + 2), Held: h, Synced: h, Online: true})
+		}
+		f.setProgress(shard, p)
+	}
+	leads(2, 1)
+	has(1, 1<<40, 1<<40)
+	has(2, 1<<40, 0)
+	c := ts.dial()
+	c.must("WAIT 0 0", ":1\r\n") // it has written nothing: the least of all
+	c.must("SET "+ts.keyOf(1)+" v", "+OK\r\n")
+	c.must("WAIT 0 0", ":2\r\n")
+	c.must("SET "+ts.keyOf(2)+" v", "+OK\r\n")
+	c.must("WAIT 0 0", ":1\r\n")
+	c.must("WAITAOF 0 0 0", "*2\r\n:1\r\n:1\r\n")
+	c.must("SET "+ts.keyOf(1)+" v", "+OK\r\n")
+	c.must("WAIT 0 0", ":1\r\n") // the earlier write counts on
+	c.must("MULTI", "+OK\r\n")
+	c.must("SET "+ts.keyOf(1)+" v", "+QUEUED\r\n")
+	c.must("WAIT 0 0", "+QUEUED\r\n")
+	c.must("EXEC", "*2\r\n+OK\r\n:1\r\n")
+
+	waits := func() bool {
+		n := 0
+		ts.onLoop(func() { n = len(ts.loops[0].awaiting) })
+		return n == 1
+	}
+	c.send(line("WAIT 2 0"))
+	eventually(t, "it waits", waits)
+	has(2, 1<<40, ts.node.shard(2).engine.AppliedIndex())
+	c.want(":2\r\n")
+
+	has(2, 0, 0)
+	c.send(line("WAIT 1 0"))
+	eventually(t, "it waits", waits)
+	leads(2, 2)
+	c.want("-" + unblocked + "\r\n")
+	c.must("WAIT 0 0", "-"+waitAtReplica+"\r\n")
+	c.must("WAIT 0 0", ":2\r\n") // it was told, and goes on with what is led here
+
+	flusher := ts.dial()
+	leads(2, 1)
+	leads(3, 1)
+	has(3, 0, 0)
+	flusher.must("SET "+ts.keyOf(1)+" v", "+OK\r\n")
+	flusher.must("WAIT 0 0", ":2\r\n")
+	flusher.must("FLUSHALL", "+OK\r\n")
+	flusher.must("WAIT 0 0", ":0\r\n")
+}
+
+func TestWritingsKeepTheLastOfEachShard(t *testing.T) {
+	t.Parallel()
+	var x writings
+	if x.all() != nil {
+		t.Error("of nothing:", x.all())
+	}
+	want := map[uint32]uint64{}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := uint64(1); i < 1000; i++ {
+		at := position{uint32(1 + random.IntN(5)), i}
+		x.note(at)
+		want[at.shard] = i
+		got := map[uint32]uint64{}
+		for _, p := range x.all() {
+			got[p.shard] = p.index
+		}
+		if !maps.Equal(got, want) || len(x.all()) != len(want) {
+			t.Fatalf("got %v, want %v", x.all(), want)
+		}
+	}
+}
+
+// TestWaitAOFUnderWrites: the log is synced now and then, and at no moment all of it is, since others go on writing.
+func TestWaitAOFUnderWrites(t *testing.T) {
+	t.Parallel()
+	ts := start(t, "appendfsync no", "io-threads 1")
+	c := ts.dial()
+	c.must("SET a 1", "+OK\r\n")
+	var x *waiting
+	c.send(line("WAITAOF 1 0 0"))
+	eventually(t, "it waits", func() bool {
+		ts.onLoop(func() {
+			if l := ts.loops[0]; len(l.awaiting) == 1 {
+				x = l.awaiting[0]
+			}
+		})
+		return x != nil
+	})
+	ts.onLoop(func() {
+		for _, at := range []struct{ synced, want int64 }{{x.logged - 1, 0}, {x.logged, 1}} {
+			a := ts.newAcks()
+			a.logged, a.synced = x.logged+100, at.synced
+			if local, _, enough := a.count(x); local != at.want || enough != (at.want == 1) {
+				t.Errorf("written up to %d, synced up to %d: %d, %t", a.logged, a.synced, local, enough)
+			}
+		}
+	})
+	if err := ts.node.aof.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	c.want("*2\r\n:1\r\n:0\r\n")
+}
+
 func TestWaitCountsFollowers(t *testing.T) {
 	t.Parallel()
 	f := newFakeTopology(1, 1)
@@ -392,6 +519,70 @@ func TestSentinelClientFollows(t *testing.T) {
 	msg, err := sub.ReceiveTimeout(ctx, patience)
 	if got, ok := msg.(*goredis.Message); err != nil || !ok || got.Payload != fmt.Sprintf("mymaster 127.0.0.1 %d 10.0.0.3 7003", ports[0]) {
 		t.Fatal(msg, err)
+	}
+}
+
+// TestSwitchMasterIsNotMissed: that another node leads may be heard of before it is known to lead, and told then, once.
+func TestSwitchMasterIsNotMissed(t *testing.T) {
+	t.Parallel()
+	f := newFakeTopology(1, 1)
+	ts := startFake(t, f)
+	c := ts.dial()
+	c.must("SUBSCRIBE +switch-master", "*3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n")
+	look := func(leader int, led bool) {
+		before := f.Map()
+		f.change(func(m *clusterMap) { m.Shards[0].Leader, m.Shards[0].Led = fakeID(leader), led })
+		ts.topologyChanged(before, f.Map())
+	}
+	look(1, true)
+	look(3, false)
+	look(3, true)
+	look(3, true)
+	look(2, false)
+	look(3, true)
+	look(1, true)
+	for _, want := range []string{"mymaster 10.0.0.1 7001 10.0.0.3 7003", "mymaster 10.0.0.3 7003 10.0.0.1 7001"} {
+		c.want("*3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n" + bulk(want))
+	}
+	c.must("PING", "*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+}
+
+// TestLearnersAreNotFailedOverTo: who has no vote cannot lead.
+func TestLearnersAreNotFailedOverTo(t *testing.T) {
+	t.Parallel()
+	f := newFakeTopology(1, 1)
+	learner := replicaProgress{Node: fakeID(2), Held: 100, Online: true, Learner: true}
+	f.setProgress(1, shardProgress{Applied: 100, Replicas: []replicaProgress{learner, {Node: fakeID(3), Held: 100, Online: true}}})
+	c := startFake(t, f).dial()
+	c.must("FAILOVER TO 10.0.0.2 7002", "-ERR FAILOVER target HOST and PORT is not a replica.\r\n")
+	f.setProgress(1, shardProgress{Applied: 100, Replicas: []replicaProgress{learner}})
+	c.must("FAILOVER", "-ERR FAILOVER requires connected replicas.\r\n")
+	f.change(func(m *clusterMap) { m.Shards[0].Replicas = m.Shards[0].Replicas[:2] })
+	c.must("SENTINEL FAILOVER mymaster", "-NOGOODSLAVE No suitable replica to promote\r\n")
+}
+
+// TestFailoverThatFailsLeavesNoTrace: once FAILOVER has come to nothing, or was aborted, the document says again who is to lead.
+func TestFailoverThatFailsLeavesNoTrace(t *testing.T) {
+	t.Parallel()
+	list := startThree(t)
+	leader := leaderOf(t, list, "a", "0")
+	m := leader.node.member
+	id := leader.node.local()[0].id
+	wanted := m.view().Shard(id).Replicas[0]
+	for _, ts := range list {
+		if other := ts.node.member.id.Node; ts != leader && cluster.NodeID(other) != wanted {
+			ts.end(false)
+			ctx, abort := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- m.Transfer(ctx, id, other) }()
+			eventually(t, "it is to lead", func() bool { return m.view().Shard(id).Replicas[0] == cluster.NodeID(other) })
+			abort()
+			if err := <-ended; err == nil {
+				t.Error("a node leads that is not there")
+			}
+			eventually(t, "it is not to lead any more", func() bool { return m.view().Shard(id).Replicas[0] == wanted })
+			return
+		}
 	}
 }
 

@@ -82,8 +82,12 @@ func (srv *Server) topologyChanged(before, after *clusterMap) {
 		return
 	}
 	a, b := &before.Shards[0], &after.Shards[0]
-	if b.Led && a.Leader != b.Leader {
-		srv.leaderChanged(before.node(a.Leader), after.node(b.Leader))
+	if to := after.node(b.Leader); b.Led && to != nil {
+		from := srv.announced.Swap(to)
+		if from == nil { // nobody has been told of anybody
+			from = before.node(a.Leader)
+		}
+		srv.leaderChanged(from, to)
 	}
 	if a.Leader != b.Leader || a.Led != b.Led {
 		srv.leadershipMoved()

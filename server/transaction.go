@@ -25,6 +25,7 @@ type transaction struct {
 	queue  []queued
 	flags  command.Flags // of all commands
 	data   bool          // one of them is the engine's
+	leader bool          // one of them is the leader's to answer
 	server bool          // one of them is the server's
 	broken bool          // a command was refused: EXEC does nothing
 	slot   int           // of all keys, if slots decide; noSlot: there are none yet
@@ -74,6 +75,7 @@ func (s *session) enqueue(e *entry, args [][]byte) bool {
 	m.bytes += size
 	m.flags |= row.Flags
 	m.data, m.server = m.data || e.server == nil, m.server || e.server != nil
+	m.leader = m.leader || e.leaders()
 	m.queue = append(m.queue, queued{e, cloneArgs(args)})
 	w := s.writer()
 	w.Simple("QUEUED")
@@ -133,6 +135,7 @@ type execution struct {
 type step struct {
 	queued
 	data     bool
+	sent     bool // the leader has answered it
 	resp3    bool // the protocol of its reply
 	failed   bool
 	from, to int // data: where its reply stands
@@ -184,7 +187,7 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 		s.loop.endRead()
 		return s.postpone()
 	}
-	if m.data || s.up.watches() {
+	if m.leader || s.up.watches() {
 		forward, wait := s.away()
 		if wait {
 			return false
@@ -423,7 +426,7 @@ func (s *session) play() {
 	}
 	step := &x.steps[x.next]
 	x.next++
-	if step.data {
+	if step.data || step.sent {
 		s.utter(x.reply[step.from:step.to])
 		return
 	}

@@ -34,7 +34,7 @@ func (ks *Keyspace) detach(keys []Key, all bool, db int, now int64, seed uint64,
 		if err != nil {
 			return false, err
 		}
-	} else if due, err = ks.copyKeys(tx, keys); err != nil || due && !past {
+	} else if due, err = ks.copyKeys(tx, keys, past); err != nil || due && !past {
 		return due, err
 	}
 	run(tx)
@@ -55,8 +55,9 @@ func (tx *Tx) letGo() (err error) {
 	return err
 }
 
-// copyKeys takes copies of all keys at one moment. due: one of them has to be deleted first.
-func (ks *Keyspace) copyKeys(tx *Tx, keys []Key) (due bool, err error) {
+// copyKeys takes copies of all keys at one moment. due: one of them has to be deleted first. With past that is no reason to
+// stop: another of them may be cold.
+func (ks *Keyspace) copyKeys(tx *Tx, keys []Key, past bool) (due bool, err error) {
 	for range attempts {
 		if err := ks.Warm(keys); err != nil {
 			return false, err
@@ -69,7 +70,7 @@ func (ks *Keyspace) copyKeys(tx *Tx, keys []Key) (due bool, err error) {
 		if large { // the nodes have to be pinned at the same moment
 			break
 		}
-		if read.err != nil || read.due || !read.cold {
+		if read.err != nil || read.due && !past || !read.cold {
 			return read.due, read.err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/larder-db/larder/engine/store"
 	"github.com/larder-db/larder/engine/value"
+	"github.com/larder-db/larder/race"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -604,6 +605,41 @@ func TestDetachReportsWhatIsDue(t *testing.T) {
 			t.Errorf("at %d: due %t, %v, ran %t", now, due, err, ran)
 		}
 		ran = false
+	}
+}
+
+// Where nobody can delete a key that is due, it counts as absent, and the others are read all the same: also when one of them
+// leaves the front again and again while they are copied.
+func TestDetachPastReadsWhatIsNotDue(t *testing.T) {
+	h := open(t, vfs.NewMem())
+	defer h.close()
+	h.set("live", "v", 0)
+	h.checkpoint()
+	h.set("due", "v", 2000) // dirty: it stays
+	h.SetBudget(1)
+	stop := make(chan struct{})
+	var joined sync.WaitGroup
+	joined.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				h.Upkeep()
+			}
+		}
+	})
+	defer joined.Wait()
+	defer close(stop)
+	for range 20_000 / race.Factor {
+		var live, due bool
+		err := h.DetachPast([]Key{{0, []byte("due")}, {0, []byte("live")}}, false, 0, 2001, 1, func(tx *Tx) {
+			_, due = tx.Get(0, []byte("due"))
+			_, live = tx.Get(0, []byte("live"))
+		})
+		if err != nil || due || !live {
+			t.Fatalf("due %t, live %t: %v", due, live, err)
+		}
 	}
 }
 

@@ -38,6 +38,7 @@ const wrongKeys = 8
 
 // Check looks for an order that explains the history.
 func (h *History) Check() *Verdict {
+	setDeadlines(h.Ops(), wrongClocks(h.Events()))
 	byKey := map[string][]*Op{}
 	var keys []string
 	for _, o := range h.Ops() {

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,7 +23,8 @@ func whole(t *testing.T, directives ...string) *nodes.Cluster {
 	return nodes.Start(t, nodes.Options{Program: larder, Count: 3, Directives: directives, Seed: 1})
 }
 
-// script carries out steps one after the other, with a second between them.
+// script carries out steps one after the other, with a second between them: all of them, or the test is skipped where one
+// cannot be had.
 func script(t *testing.T, c *nodes.Cluster, steps ...Step) {
 	t.Helper()
 	at := time.Second
@@ -38,6 +40,11 @@ func script(t *testing.T, c *nodes.Cluster, steps ...Step) {
 			}
 		}
 		at = max(at, s.At+s.Length+time.Second)
+	}
+	if err := lacking(c, steps, Faults(c)); errors.Is(err, errNoSuchFault) {
+		t.Fatal(err)
+	} else if err != nil {
+		t.Skip(err)
 	}
 	name := strings.ReplaceAll(t.Name(), "/", "-")
 	check(t, &Run{Cluster: c, Seed: 1, Length: at, Faults: Faults(c), Steps: steps, Clients: 8}, keepIn(name))
@@ -121,32 +128,6 @@ func TestFailoverKeepsState(t *testing.T) {
 	c := whole(t)
 	killing := Step{Fault: "kill-leader", Length: 1500 * time.Millisecond}
 	script(t, c, killing, killing, killing, killing)
-}
-
-// TestPartitionWhileMembersChange: while a leader is cut off, another voter loses its disk and comes back as a new node.
-// The one that is left may not form a majority with it.
-func TestPartitionWhileMembersChange(t *testing.T) {
-	c := whole(t)
-	if c.Net == nil {
-		t.Skip(c.Why)
-	}
-	replacing := Hook("replace", 1, func(c *nodes.Cluster, s Step) error {
-		for _, n := range c.Nodes {
-			if !n.Leads() {
-				if err := n.Wipe(); err != nil {
-					return err
-				}
-				return n.Start()
-			}
-		}
-		return nil
-	})
-	order := []int{0, 1, 2}
-	check(t, &Run{Cluster: c, Seed: 1, Length: 8 * time.Second, Clients: 8, Faults: append(Faults(c), replacing),
-		Steps: []Step{
-			{At: time.Second, Length: 5 * time.Second, Fault: "isolate-leader", Nodes: order},
-			{At: 1500 * time.Millisecond, Length: 4 * time.Second, Fault: "replace", Nodes: order},
-		}}, keepIn(t.Name()))
 }
 
 // TestReadsAfterRestartAndPause: a node that comes back, or goes on, does not answer from what it knew.

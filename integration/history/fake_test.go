@@ -25,6 +25,7 @@ type fake struct {
 	mu struct {
 		sync.Mutex
 		data     map[string][]string // strings are one element
+		deadline map[string]time.Time
 		versions map[string]int
 		rng      *rand.Rand
 		commands int
@@ -40,7 +41,7 @@ type snapshot map[string][]string
 
 func newFake(flaw string) *fake {
 	f := &fake{flaw: flaw}
-	f.mu.data, f.mu.versions = map[string][]string{}, map[string]int{}
+	f.mu.data, f.mu.versions, f.mu.deadline = map[string][]string{}, map[string]int{}, map[string]time.Time{}
 	f.mu.rng = rand.New(rand.NewPCG(1, 2))
 	return f
 }
@@ -263,8 +264,30 @@ func (c *fakeConn) execLocked() nodes.Reply {
 	return r
 }
 
+// expireLocked takes a key away whose time has come, and others if that is the flaw.
+func (f *fake) expireLocked(key string) {
+	deadline, ends := f.mu.deadline[key]
+	if !ends || f.mu.data[key] == nil {
+		return
+	}
+	left := time.Until(deadline)
+	switch {
+	case left > 2*clockMargin && f.errsLocked("forgets before the time", 20):
+	case left > 0:
+		return
+	case f.flaw == "keeps what has ended":
+		if left < -2*clockMargin { // before that nobody can tell
+			f.mu.flaws++
+		}
+		return
+	}
+	f.mu.versions[key]++
+	delete(f.mu.data, key)
+}
+
 // doLocked carries out a command, as Redis does.
 func (f *fake) doLocked(args []string) nodes.Reply {
+	f.expireLocked(args[1])
 	key, value := args[1], f.mu.data[args[1]]
 	put := func(elements ...string) {
 		f.mu.versions[key]++
@@ -282,12 +305,17 @@ func (f *fake) doLocked(args []string) nodes.Reply {
 	case "GET":
 		return text(value)
 	case "SET":
-		if len(args) > 3 && (value == nil) != (args[3] == "NX") {
+		if last := args[len(args)-1]; last == "NX" && value != nil || slices.Contains(args[3:], "XX") && value == nil {
 			return nodes.Reply{Kind: '$', Nil: true}
 		}
 		put(args[2])
+		delete(f.mu.deadline, key)
+		if at := slices.Index(args, "PX"); at > 0 {
+			f.mu.deadline[key] = time.Now().Add(time.Duration(balance(args[at+1])) * time.Millisecond)
+		}
 		return simple("OK")
 	case "GETSET":
+		delete(f.mu.deadline, key)
 		put(args[2])
 		return text(value)
 	case "DEL":
@@ -308,14 +336,12 @@ func (f *fake) doLocked(args []string) nodes.Reply {
 		put(strconv.Itoa(n))
 		return number(n)
 	case "RPUSH":
-		put(append(slices.Clone(value), args[2])...)
-		return number(len(value) + 1)
+		put(append(slices.Clone(value), args[2:]...)...)
+		return number(len(value) + len(args) - 2)
 	case "SADD":
-		if slices.Contains(value, args[2]) {
-			return number(0)
-		}
-		put(append(slices.Clone(value), args[2])...)
-		return number(1)
+		added := slices.DeleteFunc(slices.Clone(args[2:]), func(m string) bool { return slices.Contains(value, m) })
+		put(append(slices.Clone(value), added...)...)
+		return number(len(added))
 	case "LRANGE", "SMEMBERS":
 		r := nodes.Reply{Kind: '*'}
 		for _, e := range value {
@@ -337,12 +363,15 @@ func observe(t *testing.T, system System) (*History, *Verdict) {
 	t.Helper()
 	h := New()
 	w := &Workload{System: system, History: h, Clients: 8, Seed: 1, Timeout: time.Second}
+	f, isFake := system.(*fake)
+	if isFake && f.flaw == "keeps what has ended" {
+		w.Pause = 3 * clientPause // so that keys are in use when it shows
+	}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		w.Run(stop)
 		close(stopped)
 	}()
-	f, isFake := system.(*fake)
 	for deadline := time.Now().Add(time.Minute); w.Acknowledged() < 3000 || isFake && !f.hasErred(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Errorf("only %d operations were acknowledged, or the flaw does not show", w.Acknowledged())
@@ -409,7 +438,8 @@ func TestRightSystemPasses(t *testing.T) {
 func TestFlawsAreFound(t *testing.T) {
 	for _, flaw := range []string{"reads the past", "acknowledges what it did not do", "carries out twice",
 		"says failed of what it did", "carries out what it refused, later", "crossed replies", "does not look at watched keys",
-		"tears transactions", "aborts what it did", "carries out within MULTI", "forgets its last writes", "forgets all"} {
+		"tears transactions", "aborts what it did", "carries out within MULTI", "forgets its last writes", "forgets all",
+		"forgets before the time", "keeps what has ended"} {
 		t.Run(flaw, func(t *testing.T) {
 			t.Parallel()
 			h, v := observe(t, newFake(flaw))

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,7 +51,7 @@ func setting(t *testing.T, name string, otherwise uint64) uint64 {
 
 // check carries out a run and fails the test on all that is wrong with it. The history is kept in the folder, if it is
 // not "", when something is.
-func check(t *testing.T, r *Run, folder string) {
+func check(t *testing.T, r *Run, folder string) *History {
 	t.Helper()
 	r.Log = t.Logf
 	h, v, err := r.Do()
@@ -76,11 +77,11 @@ func check(t *testing.T, r *Run, folder string) {
 		}
 	}
 	if !t.Failed() {
-		return
+		return h
 	}
 	if folder == "" {
 		t.Log("LARDER_HISTORY_DIR says where a history that went wrong is kept")
-		return
+		return h
 	}
 	if err := Keep(folder, h, v); err != nil {
 		t.Error(err)
@@ -95,6 +96,7 @@ func check(t *testing.T, r *Run, folder string) {
 		}
 	}
 	t.Logf("the history is in %s", folder)
+	return h
 }
 
 // keepIn is where histories that went wrong are kept: LARDER_HISTORY_DIR, or nowhere.
@@ -213,7 +215,7 @@ func TestLongHistory(t *testing.T) {
 		rounds(t, c, Faults(c), seed, length/2)
 	})
 	t.Run("moves", func(t *testing.T) {
-		c := startMoving(t, seed)
+		c := startMoving(t, seed, 4*diskSize)
 		rounds(t, c, movingFaults(c), seed, length/2)
 	})
 }
@@ -226,6 +228,29 @@ func rounds(t *testing.T, c *nodes.Cluster, faults []Fault, seed uint64, length 
 		name := fmt.Sprintf("seed-%d", seed+round)
 		check(t, &Run{Cluster: c, Seed: seed + round, Length: min(time.Minute, time.Until(end)), Faults: faults, Clients: 10,
 			Prefix: name + "-"}, keepIn(filepath.Join(filepath.Base(t.Name()), name)))
+	}
+}
+
+// TestPlansAreWholeOrNot: without a network of the nodes' own, a plan that cuts links is none, and says why; a step that
+// nobody knows is a mistake.
+func TestPlansAreWholeOrNot(t *testing.T) {
+	why := errors.New("no network here")
+	bare := &nodes.Cluster{Nodes: make([]*nodes.Node, 3), Why: why}
+	for _, name := range []string{"isolate", "isolate-leader", "one-way-leader", "bridge", "slow", "lossy", "clients"} {
+		plan := []Step{{Fault: "kill"}, {Fault: name}}
+		if err := lacking(bare, plan, Faults(bare)); !errors.Is(err, why) {
+			t.Errorf("%s without a network: %v", name, err)
+		}
+		r := &Run{Cluster: bare, Faults: Faults(bare), Steps: plan[1:], Length: time.Millisecond, Log: t.Logf}
+		if err := r.breakThings(New()); !errors.Is(err, why) {
+			t.Errorf("a run of %s without a network: %v", name, err)
+		}
+	}
+	if err := lacking(bare, []Step{{Fault: "kill"}, {Fault: "wipe"}}, Faults(bare)); err != nil {
+		t.Error(err)
+	}
+	if err := lacking(bare, []Step{{Fault: "isolat"}}, Faults(bare)); !errors.Is(err, errNoSuchFault) {
+		t.Errorf("a fault that nobody knows: %v", err)
 	}
 }
 

@@ -3,7 +3,6 @@ package history
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -11,7 +10,7 @@ import (
 // order: porcupine may run out of time, these checks never do. They hold for histories that end anywhere.
 func losses(kind Kind, ops []*Op) []string {
 	switch kind {
-	case Register:
+	case Register, Fleeting:
 		return strangeValues(ops)
 	case Counter:
 		return miscounted(ops)
@@ -50,7 +49,9 @@ func sent(ops []*Op, name string) map[string]*Op {
 	elements := map[string]*Op{}
 	for _, o := range ops {
 		if o.Name == name {
-			elements[o.In[0]] = o
+			for _, element := range o.In {
+				elements[element] = o
+			}
 		}
 	}
 	return elements
@@ -126,10 +127,10 @@ func misplaced(ops []*Op) (found []string) {
 			continue
 		}
 		if push.Return < last.Call && !slices.Contains(last.Out, element) {
-			found = append(found, fmt.Sprintf("%s was acknowledged as element %s, and a read that began later does not have it", element, push.Out[0]))
+			found = append(found, fmt.Sprintf("%s was acknowledged as element %d, and a read that began later does not have it", element, push.told(element)))
 		}
-		if at := slices.Index(longest.Out, element) + 1; at > 0 && strconv.Itoa(at) != push.Out[0] {
-			found = append(found, fmt.Sprintf("%s was acknowledged as element %s, and is element %d", element, push.Out[0], at))
+		if at := slices.Index(longest.Out, element) + 1; at > 0 && at != push.told(element) {
+			found = append(found, fmt.Sprintf("%s was acknowledged as element %d, and is element %d", element, push.told(element), at))
 		}
 	}
 	for _, o := range ops {
@@ -139,6 +140,11 @@ func misplaced(ops []*Op) (found []string) {
 	}
 	slices.Sort(found)
 	return found
+}
+
+// told is which element of the list one is, by the reply to its push: that is the number of the last of those pushed.
+func (o *Op) told(element string) int {
+	return int(balance(o.Out[0])) - len(o.In) + slices.Index(o.In, element) + 1
 }
 
 // missing: a member whose adding was acknowledged stays, and is in every read that began later.

@@ -26,6 +26,9 @@ var models = map[Kind]struct {
 
 // model wraps a kind's model for porcupine.
 func model(kind Kind) porcupine.Model {
+	if kind == Fleeting {
+		return fleetingModel()
+	}
 	m := models[kind]
 	return porcupine.Model{
 		Init: func() any { return m.initial },
@@ -35,6 +38,22 @@ func model(kind Kind) porcupine.Model {
 		DescribeOperation: func(input, _ any) string { return input.(*Op).String() },
 		DescribeState:     func(state any) string { return state.(string) },
 	}
+}
+
+// fleetingModel is the model of a key whose state is not known for certain.
+func fleetingModel() porcupine.Model {
+	m := porcupine.NondeterministicModel{
+		Init: func() []any { return []any{fleeting{Missing, forever, forever}} },
+		Step: func(state, input, _ any) (next []any) {
+			for _, f := range stepFleeting(state.(fleeting), input.(*Op)) {
+				next = append(next, f)
+			}
+			return next
+		},
+		DescribeOperation: func(input, _ any) string { return input.(*Op).String() },
+		DescribeState:     func(state any) string { return state.(fleeting).String() },
+	}
+	return m.ToModel()
 }
 
 // answered says that the operation was answered, and otherwise than with want.
@@ -88,7 +107,7 @@ func stepList(state string, o *Op) (bool, string) {
 	case "range":
 		return o.answered(strings.Fields(state)...), state
 	case "push":
-		next := strings.TrimSpace(state + " " + o.In[0])
+		next := strings.TrimSpace(state + " " + strings.Join(o.In, " "))
 		return o.answered(strconv.Itoa(strings.Count(next, " ") + 1)), next
 	}
 	return false, state
@@ -100,11 +119,14 @@ func stepSet(state string, o *Op) (bool, string) {
 	case "members":
 		return o.answered(members...), state
 	case "add":
-		at, there := slices.BinarySearch(members, o.In[0])
-		if there {
-			return o.answered("0"), state
+		added := 0
+		for _, member := range o.In {
+			if at, there := slices.BinarySearch(members, member); !there {
+				members = slices.Insert(members, at, member)
+				added++
+			}
 		}
-		return o.answered("1"), strings.Join(slices.Insert(members, at, o.In[0]), " ")
+		return o.answered(strconv.Itoa(added)), strings.Join(members, " ")
 	}
 	return false, state
 }

@@ -16,47 +16,79 @@ type Fault struct {
 	Name   string
 	Weight int  // how often it comes, beside the others
 	Alone  bool // nothing else may be broken meanwhile
+	// What it takes: a network of the nodes' own, disks of their own, and how many nodes.
+	Links, Disks bool
+	Nodes        int
 	// Do breaks the cluster as the step says. It returns what it did, in words, and how it is undone.
 	Do func(c *nodes.Cluster, s Step) (what string, undo func() error, err error)
 }
 
-// Faults are those that can be had in the cluster.
-func Faults(c *nodes.Cluster) []Fault {
-	all := []Fault{
+// allFaults are those that can be had somewhere.
+func allFaults() []Fault {
+	return []Fault{
 		{Name: "kill", Weight: 6, Do: kill},
 		{Name: "pause", Weight: 4, Do: pause},
 		{Name: "restart", Weight: 2, Do: restart},
 		{Name: "save-kill", Weight: 3, Do: saveAndKill},
 		{Name: "clock", Weight: 2, Do: clock},
 		{Name: "stall-disk", Weight: 2, Do: stallDisk},
+		{Name: "full-disk", Weight: 1, Disks: true, Do: fullDisk},
+		{Name: "clients", Weight: 2, Links: true, Do: clientLinks},
+		atLeader(Fault{Name: "kill", Weight: 4, Nodes: 3, Do: kill}),
+		atLeader(Fault{Name: "pause", Weight: 4, Nodes: 3, Do: pause}),
+		atLeader(Fault{Name: "stall-disk", Weight: 2, Nodes: 3, Do: stallDisk}),
+		{Name: "wipe", Weight: 1, Alone: true, Nodes: 3, Do: wipe},
+		{Name: "rolling", Weight: 1, Alone: true, Nodes: 3, Do: rollingRestart},
+		{Name: "isolate", Weight: 4, Links: true, Nodes: 3, Do: isolate},
+		{Name: "one-way", Weight: 4, Links: true, Nodes: 3, Do: oneWay},
+		atLeader(Fault{Name: "isolate", Weight: 4, Links: true, Nodes: 3, Do: isolate}),
+		atLeader(Fault{Name: "one-way", Weight: 4, Links: true, Nodes: 3, Do: oneWay}),
+		{Name: "bridge", Weight: 3, Links: true, Nodes: 3, Do: bridge},
+		{Name: "slow", Weight: 2, Links: true, Nodes: 3, Do: slow},
+		{Name: "lossy", Weight: 2, Links: true, Nodes: 3, Do: lossy},
 	}
-	if c.OwnDisks() {
-		all = append(all, Fault{Name: "full-disk", Weight: 1, Do: fullDisk})
+}
+
+// Faults are those that can be had in the cluster.
+func Faults(c *nodes.Cluster) []Fault {
+	return slices.DeleteFunc(allFaults(), func(f Fault) bool { return f.lacks(c) != nil })
+}
+
+// lacks tells why the fault cannot be had in the cluster; nil: it can.
+func (f Fault) lacks(c *nodes.Cluster) error {
+	switch {
+	case len(c.Nodes) < f.Nodes:
+		return fmt.Errorf("%s takes %d nodes", f.Name, f.Nodes)
+	case f.Links && c.Net == nil:
+		return fmt.Errorf("%s cannot be had: %w", f.Name, c.Why)
+	case f.Disks && !c.OwnDisks():
+		return fmt.Errorf("%s cannot be had: no disks of the nodes' own", f.Name)
 	}
-	if c.Net != nil {
-		all = append(all,
-			Fault{Name: "clients", Weight: 2, Do: clientLinks})
+	return nil
+}
+
+// errNoSuchFault is a mistake in a plan.
+var errNoSuchFault = errors.New("there is no such fault")
+
+// lacking tells why a plan cannot be carried out in the cluster: its first step that is none of the faults that can be had
+// there. A plan that is carried out in part proves nothing.
+func lacking(c *nodes.Cluster, plan []Step, had []Fault) error {
+	all := allFaults()
+	for _, s := range plan {
+		is := func(f Fault) bool { return f.Name == s.Fault }
+		if slices.ContainsFunc(had, is) {
+			continue
+		}
+		at := slices.IndexFunc(all, is)
+		if at < 0 {
+			return fmt.Errorf("%w: %s", errNoSuchFault, s.Fault)
+		}
+		if err := all[at].lacks(c); err != nil {
+			return err
+		}
+		return fmt.Errorf("%s is none of the run's faults", s.Fault)
 	}
-	if len(c.Nodes) < 3 {
-		return all
-	}
-	all = append(all,
-		atLeader(Fault{Name: "kill", Weight: 4, Do: kill}),
-		atLeader(Fault{Name: "pause", Weight: 4, Do: pause}),
-		atLeader(Fault{Name: "stall-disk", Weight: 2, Do: stallDisk}),
-		Fault{Name: "wipe", Weight: 1, Alone: true, Do: wipe},
-		Fault{Name: "rolling", Weight: 1, Alone: true, Do: rollingRestart})
-	if c.Net != nil {
-		all = append(all,
-			Fault{Name: "isolate", Weight: 4, Do: isolate},
-			Fault{Name: "one-way", Weight: 4, Do: oneWay},
-			atLeader(Fault{Name: "isolate", Weight: 4, Do: isolate}),
-			atLeader(Fault{Name: "one-way", Weight: 4, Do: oneWay}),
-			Fault{Name: "bridge", Weight: 3, Do: bridge},
-			Fault{Name: "slow", Weight: 2, Do: slow},
-			Fault{Name: "lossy", Weight: 2, Do: lossy})
-	}
-	return all
+	return nil
 }
 
 // atLeader aims a fault at the node that leads when it comes, if one does.

@@ -10,6 +10,7 @@
 //	client.go    one client: operations over a connection, and what each answer means
 //	workload.go  many clients on few keys
 //	models.go    what a register, a counter, a list, a set and a bank of accounts may answer, for porcupine
+//	fleeting.go  the same for a register whose values end after a time
 //	losses.go    cheap checks of whole histories: nothing lost, nothing twice, nothing out of the air
 //	plan.go      faults and when they come, drawn from a seed
 //	nemesis.go   the faults themselves
@@ -39,6 +40,7 @@ type Kind string
 // The kinds of keys.
 const (
 	Register Kind = "register"
+	Fleeting Kind = "fleeting" // a register whose values end
 	Counter  Kind = "counter"
 	List     Kind = "list"
 	Set      Kind = "set"
@@ -58,6 +60,8 @@ type Op struct {
 	Return  time.Duration `json:"return"`
 	Outcome Outcome       `json:"outcome"`
 	Error   string        `json:"error,omitempty"`
+
+	early, late time.Duration // of what a fleeting key was set to
 }
 
 // Missing stands for a value that is not there. No client writes it.

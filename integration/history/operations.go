@@ -9,24 +9,24 @@ import (
 // operations carry out an operation over the client's connection, by name. What In and Out hold:
 //
 //	get                         Out: value
-//	set v                       Out: OK
-//	setnx v, setxx v            Out: OK or Missing
+//	set v [ms]                  Out: OK
+//	setnx v [ms], setxx v       Out: OK or Missing
 //	getset v                    Out: the value before
 //	del                         Out: 1 or 0
 //	cas v [before]              WATCH, GET, MULTI, SET, EXEC. Out: the value that v took the place of
 //	                            (In has it where the outcome is unknown)
 //	incr                        Out: the value after
-//	push e                      Out: the length after
+//	push e …                    Out: the length after
 //	range                       Out: the elements
-//	add m                       Out: 1 or 0
+//	add m …                     Out: how many are new
 //	members                     Out: the members, sorted
 //	transfer from to n          MULTI, two INCRBY, EXEC. Out: both balances after
 //	watched from to n [b b]     WATCH, two GET, MULTI, two SET, EXEC. Out: both balances before (likewise)
 //	balances, exec-balances     MGET; GETs within MULTI. Out: all balances
 var operations = map[string]func(c *client, o *Op) result{
 	"get":   func(c *client, o *Op) result { return unpadded(c.single(o, "GET", o.Key)) },
-	"set":   func(c *client, o *Op) result { return c.single(o, "SET", o.Key, padded(o.In[0])) },
-	"setnx": func(c *client, o *Op) result { return c.single(o, "SET", o.Key, padded(o.In[0]), "NX") },
+	"set":   func(c *client, o *Op) result { return c.single(o, setTo(o)...) },
+	"setnx": func(c *client, o *Op) result { return c.single(o, append(setTo(o), "NX")...) },
 	"setxx": func(c *client, o *Op) result {
 		return c.single(o, "SET", o.Key, padded(o.In[0]), "XX", "PX", "36000000")
 	},
@@ -35,9 +35,9 @@ var operations = map[string]func(c *client, o *Op) result{
 	"cas":    compareAndSet,
 
 	"incr":  func(c *client, o *Op) result { return c.single(o, "INCR", o.Key) },
-	"push":  func(c *client, o *Op) result { return c.single(o, "RPUSH", o.Key, o.In[0]) },
+	"push":  func(c *client, o *Op) result { return c.single(o, append([]string{"RPUSH", o.Key}, o.In...)...) },
 	"range": func(c *client, o *Op) result { return c.single(o, "LRANGE", o.Key, "0", "-1") },
-	"add":   func(c *client, o *Op) result { return c.single(o, "SADD", o.Key, o.In[0]) },
+	"add":   func(c *client, o *Op) result { return c.single(o, append([]string{"SADD", o.Key}, o.In...)...) },
 	"members": func(c *client, o *Op) result {
 		r := c.single(o, "SMEMBERS", o.Key)
 		slices.Sort(r.out)
@@ -48,6 +48,15 @@ var operations = map[string]func(c *client, o *Op) result{
 	"watched":       watchedTransfer,
 	"balances":      balances,
 	"exec-balances": execBalances,
+}
+
+// setTo is the SET of an operation.
+func setTo(o *Op) []string {
+	args := []string{"SET", o.Key, padded(o.In[0])}
+	if len(o.In) > 1 {
+		args = append(args, "PX", o.In[1])
+	}
+	return args
 }
 
 // reads are the operations that change nothing: with no answer they tell nothing, and are left out of what is checked.

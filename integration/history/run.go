@@ -24,6 +24,7 @@ type Run struct {
 	Clients int
 	Prefix  string // of key names
 	Log     func(format string, args ...any)
+	Begin   func(*History) // told of the history as it begins; nil: nobody is
 }
 
 const (
@@ -57,6 +58,9 @@ func (s system) Find(addr string) int {
 // wrong beside the history: a cluster that does not come back, a process that ended, replicas that differ.
 func (r *Run) Do() (*History, *Verdict, error) {
 	h := New()
+	if r.Begin != nil {
+		r.Begin(h)
+	}
 	w := &Workload{System: system{r.Cluster}, History: h, Clients: r.Clients, Seed: r.Seed, Prefix: r.Prefix,
 		Timeout: clientPatience, Pause: clientPause}
 	stop, stopped := make(chan struct{}), make(chan struct{})
@@ -72,6 +76,9 @@ func (r *Run) Do() (*History, *Verdict, error) {
 	<-stopped
 	if err == nil {
 		err = w.ReadAll(healPatience)
+	}
+	if err == nil {
+		err = r.Cluster.AwaitSettled()
 	}
 	if err == nil {
 		_, err = r.Cluster.AwaitSameData()
@@ -134,18 +141,16 @@ func (r *Run) breakThings(h *History) error {
 	if plan == nil {
 		plan = Plan(r.Seed, r.Length, len(r.Cluster.Nodes), r.Faults)
 	}
+	if err := lacking(r.Cluster, plan, r.Faults); err != nil {
+		return err
+	}
 	for _, s := range plan {
 		if err := end(s.At); err != nil {
 			return err
 		}
 		sleepUntil(h, s.At)
 		from := h.Now()
-		fault, known := byName[s.Fault]
-		if !known {
-			r.Log("%s cannot be had here", s.Fault)
-			continue
-		}
-		what, undo, err := fault.Do(r.Cluster, s)
+		what, undo, err := byName[s.Fault].Do(r.Cluster, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}

@@ -51,6 +51,11 @@ type keyOf struct {
 const (
 	placesPerKind = 3   // keys of a kind that are in use at a time
 	opsPerKey     = 200 // after which a key is left
+
+	// Of the pushes and additions, about how often one has many elements, and how many. Two of them are more than a collection
+	// may have that is kept in one piece.
+	manyOneIn = 80
+	many      = 150
 )
 
 // counter counts what is done, for those who wait until enough is.
@@ -119,7 +124,7 @@ func (w *Workload) client(id int, stop <-chan struct{}) {
 
 // next chooses an operation.
 func (w *Workload) next(rng *rand.Rand) *Op {
-	kind := []Kind{Register, Register, Register, Counter, List, Set, Bank, Bank}[rng.IntN(8)]
+	kind := []Kind{Register, Register, Fleeting, Fleeting, Counter, List, Set, Bank, Bank}[rng.IntN(9)]
 	o := &Op{Kind: kind, Key: w.key(place{kind, rng.IntN(placesPerKind)})}
 	choose := func(names ...string) { o.Name = names[rng.IntN(len(names))] }
 	switch kind {
@@ -128,17 +133,28 @@ func (w *Workload) next(rng *rand.Rand) *Op {
 		if o.Name != "get" && o.Name != "del" {
 			o.In = []string{w.value(o.Key)}
 		}
+	case Fleeting:
+		// Little is overwritten, as with locks, so that values live until their time has come.
+		if choose("get", "setnx"); rng.IntN(10) == 0 {
+			choose("set", "getset", "del")
+		}
+		switch o.Name {
+		case "set", "setnx":
+			o.In = []string{w.value(o.Key), timeToLive(rng.IntN(len(timesToLive)))}
+		case "getset":
+			o.In = []string{w.value(o.Key)}
+		}
 	case Counter:
 		choose("incr", "incr", "get")
 	case List:
 		choose("push", "push", "range")
 		if o.Name == "push" {
-			o.In = []string{w.value(o.Key)}
+			o.In = w.elements(o.Key, rng)
 		}
 	case Set:
 		choose("add", "add", "members")
 		if o.Name == "add" {
-			o.In = []string{w.value(o.Key)}
+			o.In = w.elements(o.Key, rng)
 		}
 	case Bank:
 		choose("transfer", "transfer", "watched", "balances", "exec-balances")
@@ -177,8 +193,21 @@ func (w *Workload) value(key string) string {
 	return key + "=" + strconv.Itoa(w.mu.values)
 }
 
+// elements are what is put into a list or a set: one, or now and then so many that it is no small one any more.
+func (w *Workload) elements(key string, rng *rand.Rand) []string {
+	n := 1
+	if rng.IntN(manyOneIn) == 0 {
+		n = many
+	}
+	var all []string
+	for range n {
+		all = append(all, w.value(key))
+	}
+	return all
+}
+
 // lastReads are the operations that read all of a key.
-var lastReads = map[Kind]string{Register: "get", Counter: "get", List: "range", Set: "members", Bank: "balances"}
+var lastReads = map[Kind]string{Register: "get", Fleeting: "get", Counter: "get", List: "range", Set: "members", Bank: "balances"}
 
 // ReadAll reads every key that was used, once the system is well again. What it reads becomes part of the history.
 func (w *Workload) ReadAll(patience time.Duration) error {

@@ -1,5 +1,5 @@
 // Package nodes runs clusters of real larder processes, each node in a network namespace of its own where that is to be
-// had, and breaks what is around them: processes end and stop, links are cut one way or both, slow and lossy, disks are
+// had, or else behind proxies, and breaks what is around them: processes end and stop, links are cut one way or both, slow and lossy, disks are
 // full or wiped, clocks leap.
 //
 // Every process is ended by its own number when the test ends, and tied to the test program's life besides. Nothing is
@@ -7,13 +7,11 @@
 package nodes
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -40,19 +38,28 @@ type Options struct {
 	Folder     string   // for data and what the nodes say; "": one of the test's
 	DiskSize   int64    // bytes of each node's own disk; 0, or where none can be mounted: ordinary folders
 	Seed       uint64   // of the frames that lossy links lose
+	Loopback   bool     // no network of the nodes' own, even where one can be had
+}
+
+// Links are what lies between nodes, and between them and the outside: what goes one way over each can be cut, held up and
+// lost.
+type Links interface {
+	Set(from, to int, w Weather)
+	Clear()
 }
 
 // Cluster is a number of nodes and what lies between them.
 type Cluster struct {
 	Nodes []*Node
-	// Net is the network between the nodes; nil where it cannot be made, and then Why tells why.
-	Net *Switch
+	// Net are the links of the nodes; nil where they cannot be broken, and then Why tells why.
+	Net Links
 	Why error
 	// Folder holds the nodes' data and what they said.
 	Folder string
 
 	options Options
 	network *network
+	relay   *relay // where there is no network
 }
 
 // secret is what the nodes of every test cluster share.
@@ -107,17 +114,27 @@ func (c *Cluster) Join(t testing.TB) *Node {
 	return n
 }
 
-// connect makes the network. Where that is not allowed, as in most containers, each node has a loopback address, no link
-// can be broken, and the log says so.
+// connect makes the network. Where that is not allowed, as in most containers, each node has a loopback address with proxies
+// before it; where those cannot tell the nodes' connections apart, no link can be broken. The log says so.
 func (c *Cluster) connect(t testing.TB) {
 	t.Helper()
-	network, err := newNetwork(c.options.Count+c.options.Later, c.options.Seed)
-	if err == nil {
-		c.network, c.Net = network, network.Switch
+	why := errors.New("not wanted")
+	if !c.options.Loopback && os.Getenv("LARDER_LOOPBACK") == "" {
+		var network *network
+		if network, why = newNetwork(c.options.Count+c.options.Later, c.options.Seed); why == nil {
+			c.network, c.Net = network, network.Switch
+			return
+		}
+	}
+	c.Why = fmt.Errorf("no network of the nodes' own: %w", why)
+	relay, err := newRelay(c.options.Seed)
+	if err != nil {
+		c.Why = fmt.Errorf("%w, and no proxies: %w", c.Why, err)
+		t.Logf("LINKS ARE NOT TESTED: %v", c.Why)
 		return
 	}
-	c.Why = fmt.Errorf("no network of the nodes' own: %w", err)
-	t.Logf("LINKS ARE NOT TESTED: %v", c.Why)
+	c.relay, c.Net = relay, relay
+	t.Logf("links are proxies: %v", c.Why)
 }
 
 func (c *Cluster) add(t testing.TB, index int) error {
@@ -128,6 +145,15 @@ func (c *Cluster) add(t testing.TB, index int) error {
 		n.place, n.ip = c.network.places[index], c.network.ip(index)
 	} else if err := n.settleOnLoopback(); err != nil {
 		return err
+	}
+	if c.relay != nil {
+		var err error
+		if n.toldPort, n.toldPeerPort, err = c.relay.front(n); err != nil {
+			return err
+		}
+	}
+	if index > 0 {
+		n.mu.by = c.Nodes[0]
 	}
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
 		return err
@@ -173,20 +199,21 @@ func FreePort(ip string) (port int, err error) {
 // OwnDisks says that each node's disk is its own, so that it can be filled.
 func (c *Cluster) OwnDisks() bool { return c.options.DiskSize > 0 }
 
-// args is the command line of a node.
-func (c *Cluster) args(n *Node, rejoin bool) []string {
+// args is the command line of a node. If it is no member yet, it joins by way of another; nil: it is the first.
+func (c *Cluster) args(n *Node, by *Node) []string {
 	args := []string{"server", "--port", strconv.Itoa(n.port), "--bind", n.ip, "--protected-mode", "no", "--dir", n.Dir,
 		"--save", "", "--enable-debug-command", "yes", "--log-segment-size", "1mb", "--checkpoint-log-bytes", "4mb"}
 	if c.options.Count > 1 {
 		args = append(args, "--cluster-port", strconv.Itoa(n.peerPort), "--cluster-secret", secret,
 			"--replicas", strconv.Itoa(c.options.Replicas), "--replace-after", "5",
 			"--admin-bind", n.ip, "--admin-token", secret)
-		switch {
-		case n.Index > 0:
-			args = append(args, "--cluster-join", c.Nodes[0].Addr())
-		case rejoin:
-			args = append(args, "--cluster-join", c.Nodes[1].Addr())
-		}
+	}
+	if c.options.Count > 1 && c.relay != nil {
+		args = append(args, "--cluster-announce-ip", n.ip, "--cluster-announce-port", strconv.Itoa(n.toldPort),
+			"--cluster-announce-bus-port", strconv.Itoa(n.toldPeerPort))
+	}
+	if by != nil {
+		args = append(args, "--cluster-join", by.Addr())
 	}
 	return append(args, c.options.Directives...)
 }
@@ -206,35 +233,6 @@ func (c *Cluster) await(n *Node) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-// AwaitWhole waits until every node answers and all that should be voters are.
-func (c *Cluster) AwaitWhole() error {
-	for _, n := range c.Nodes {
-		if err := c.await(n); err != nil {
-			return err
-		}
-	}
-	if len(c.Nodes) == 1 {
-		return nil
-	}
-	_, err := c.Larder(2*patience, "cluster", "wait", "--addr", c.Nodes[0].Addr(), "--voters", strconv.Itoa(voters(c.options.Replicas)),
-		"--timeout", patience.String())
-	return err
-}
-
-// Larder runs the larder program, outside the nodes' namespaces, and returns what it wrote. It is killed when its time is
-// up.
-func (c *Cluster) Larder(timeout time.Duration, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, c.options.Program, args...)
-	cmd.Env = append(os.Environ(), "LARDER_ADMIN_TOKEN="+secret)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("larder %s: %w: %s", strings.Join(args, " "), err, out)
-	}
-	return string(out), err
 }
 
 // Heal undoes all that was done to the nodes and what lies between them: nodes run, links are whole, disks have room and
@@ -345,7 +343,7 @@ func (c *Cluster) close() {
 	if c.network != nil {
 		c.network.close()
 	}
+	if c.relay != nil {
+		c.relay.close()
+	}
 }
-
-// voters is how many of a shard's replicas vote: an odd number, since one more would bear no further loss.
-func voters(replicas int) int { return replicas - 1 + replicas%2 }

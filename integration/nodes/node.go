@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,13 +25,16 @@ type Node struct {
 	cluster  *Cluster
 	place    *place // nil: ours
 	ip       string
-	port     int
+	port     int // where it listens
 	peerPort int
+	// Where others reach it, if that is elsewhere; 0: it is not.
+	toldPort, toldPeerPort int
 
 	mu struct {
 		sync.Mutex
 		process *process // nil while none runs
-		rejoin  bool     // its folder is new: it joins whatever its number is
+		by      *Node    // by way of whom it joins; nil: it is the cluster's first
+		pid     int      // of the last one
 		paused  bool
 		full    bool // its disk is
 		fault   error
@@ -43,11 +47,14 @@ type process struct {
 	ended chan struct{}
 	err   error // of Wait, once ended is closed
 
-	sawFullDisk bool // so it may end by itself; under the node's mu
+	// Under the node's mu: it may end by itself, since its disk is full, or since it is taken out of the cluster.
+	sawFullDisk, leaves bool
 }
 
 // Addr is where clients reach the node.
-func (n *Node) Addr() string { return net.JoinHostPort(n.ip, strconv.Itoa(n.port)) }
+func (n *Node) Addr() string {
+	return net.JoinHostPort(n.ip, strconv.Itoa(cmp.Or(n.toldPort, n.port)))
+}
 
 // Name is how logs call the node: n1, n2, ….
 func (n *Node) Name() string { return "n" + strconv.Itoa(n.Index+1) }
@@ -75,7 +82,7 @@ func (n *Node) startLocked() error {
 		return err
 	}
 	defer said.Close()
-	cmd := exec.Command(n.cluster.options.Program, n.cluster.args(n, n.mu.rejoin)...)
+	cmd := exec.Command(n.cluster.options.Program, n.cluster.args(n, n.mu.by)...)
 	cmd.Stdout, cmd.Stderr = said, said
 	tieToUs(cmd)
 	start := cmd.Start
@@ -85,10 +92,18 @@ func (n *Node) startLocked() error {
 	if err := start(); err != nil {
 		return err
 	}
+	n.mu.pid = cmd.Process.Pid
 	p := &process{cmd: cmd, ended: make(chan struct{}), sawFullDisk: n.mu.full}
 	n.mu.process, n.mu.paused = p, false
 	go n.watch(p)
 	return nil
+}
+
+// pid is the number of the node's process, or of the last one: one that ends still speaks.
+func (n *Node) pid() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.pid
 }
 
 // watch waits until the process ends. That nobody asked for it, is a fault, unless its disk has been full: then another
@@ -100,7 +115,10 @@ func (n *Node) watch(p *process) {
 	if n.mu.process == p {
 		n.mu.process = nil
 		fault := fmt.Errorf("%s ended by itself: %v", n.Name(), p.err)
-		if p.sawFullDisk {
+		switch {
+		case p.leaves:
+			fault = nil
+		case p.sawFullDisk:
 			fault = nil
 			if !n.mu.full {
 				fault = n.startLocked()
@@ -162,6 +180,15 @@ func (n *Node) Stop() error {
 	}
 }
 
+// Leaves says whether the node is being taken out of the cluster, so that its process may end by itself.
+func (n *Node) Leaves(leaves bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mu.process != nil {
+		n.mu.process.leaves = leaves
+	}
+}
+
 // Pause has the system run the process no more, until Resume.
 func (n *Node) Pause() { n.signal(syscall.SIGSTOP, true) }
 
@@ -189,8 +216,17 @@ func (n *Node) Wipe() error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.mu.rejoin = true
+	if n.mu.by == nil && len(n.cluster.Nodes) > 1 {
+		n.mu.by = n.cluster.Nodes[1]
+	}
 	return err
+}
+
+// JoinBy has the next start of a new or wiped node join by way of the given one.
+func (n *Node) JoinBy(member *Node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mu.by = member
 }
 
 // Command asks the node something, for tests: an error reply is an error.

@@ -30,7 +30,7 @@ var networkTable = []Directive{
 		setting: at(number[time.Duration]{0, maxInt, time.Second}, func(v *Values) *time.Duration { return &v.TCPKeepAlive })},
 	{Name: "tcp-backlog", Default: "511", About: "Connections that may wait to be accepted.",
 		setting: at(number[int]{0, maxInt, 1}, func(v *Values) *int { return &v.TCPBacklog })},
-	{Name: "maxclients", Flags: Mutable, Default: "10000", About: "Connections at the same time.",
+	{Name: "maxclients", Flags: Mutable, Default: "10000", About: "Clients at the same time. A client counts at the node that it is connected to, not at the leader that runs its commands.",
 		setting: at(number[int64]{1, math.MaxUint32, 1}, func(v *Values) *int64 { return &v.MaxClients })},
 	{Name: "proto-max-bulk-len", Flags: Mutable, Default: "512mb", About: "Longest single argument.",
 		setting: at(memory{mib, math.MaxInt64}, func(v *Values) *int64 { return &v.ProtoMaxBulkLen })},

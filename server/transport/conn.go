@@ -251,5 +251,5 @@ func (c *Conn) takeDown() {
 		c.loop.again = true
 		c.handler.Closed(c, c.reason)
 	}
-	c.loop.server.left(c.loop)
+	c.loop.server.left(c)
 }

@@ -339,7 +339,7 @@ func TestConnectionsSpreadOverSomeLoops(t *testing.T) {
 		}
 		used := map[int]int{}
 		for range 6 {
-			used[s.newConn(nil, nil).loop.ID()]++
+			used[s.newConn(nil, nil, false).loop.ID()]++
 		}
 		if len(used) != c.want || used[0] != 6/c.want {
 			t.Errorf("spread over %d: %v", c.spread, used)

@@ -111,14 +111,14 @@ func (a *acceptor) take(fd int, peer unix.Sockaddr) {
 			local = netAddr(sa)
 		}
 	}
-	c := s.newConn(netAddr(peer), local)
+	c := s.newConn(netAddr(peer), local, false)
 	sock := &socket{c: c, poll: c.loop.poll, sysfd: fd}
 	c.link = sock
 	c.loop.Post(func() {
 		if err := sock.attach(); err != nil {
 			s.acceptError(err)
 			unix.Close(fd)
-			s.left(c.loop)
+			s.left(c)
 			return
 		}
 		c.adopt()

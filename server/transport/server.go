@@ -29,6 +29,7 @@ type Server struct {
 	keepAlive atomic.Int64 // time.Duration
 	lastID    atomic.Uint64
 	alive     atomic.Int64 // connections, those on their way to their loop included
+	trusted   atomic.Int64 // of these, those whose peers are trusted
 	spread    atomic.Int32 // over how many loops new connections are spread
 	closing   atomic.Bool
 	idle      chan struct{} // gets a token when the last connection has left while closing
@@ -80,6 +81,9 @@ func (s *Server) Loops() []*Loop { return s.loops }
 // Connections returns the number of open connections, refused ones included until they are gone. Any goroutine may
 // call it.
 func (s *Server) Connections() int { return int(s.alive.Load()) }
+
+// Strangers returns how many of them are not trusted. Any goroutine may call it.
+func (s *Server) Strangers() int { return int(s.alive.Load() - s.trusted.Load()) }
 
 // SetKeepAlive changes Options.KeepAlive for connections to come. Any goroutine may call it.
 func (s *Server) SetKeepAlive(d time.Duration) { s.keepAlive.Store(int64(d)) }
@@ -192,7 +196,7 @@ func (s *Server) acceptError(err error) {
 func (s *Server) Spread(loops int) { s.spread.Store(int32(max(1, min(loops, len(s.loops))))) }
 
 // newConn makes a connection for the loop that has the fewest.
-func (s *Server) newConn(remote, local net.Addr) *Conn {
+func (s *Server) newConn(remote, local net.Addr, trusted bool) *Conn {
 	best := s.loops[0]
 	for _, l := range s.loops[1:s.spread.Load()] {
 		if l.load.Load() < best.load.Load() {
@@ -200,14 +204,21 @@ func (s *Server) newConn(remote, local net.Addr) *Conn {
 		}
 	}
 	best.load.Add(1)
+	if trusted { // before it counts: at no moment it is a stranger
+		s.trusted.Add(1)
+	}
 	s.alive.Add(1)
-	return &Conn{id: s.lastID.Add(1), loop: best, remote: remote, local: local}
+	return &Conn{id: s.lastID.Add(1), loop: best, remote: remote, local: local, trusted: trusted}
 }
 
-// left counts a connection of l that is gone.
-func (s *Server) left(l *Loop) {
-	l.load.Add(-1)
-	if s.alive.Add(-1) == 0 && s.closing.Load() {
+// left counts a connection that is gone.
+func (s *Server) left(c *Conn) {
+	c.loop.load.Add(-1)
+	last := s.alive.Add(-1) == 0
+	if c.trusted {
+		s.trusted.Add(-1)
+	}
+	if last && s.closing.Load() {
 		select {
 		case s.idle <- struct{}{}:
 		default:

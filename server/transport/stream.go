@@ -50,8 +50,7 @@ type stream struct {
 }
 
 func startStream(s *Server, conn net.Conn, trusted bool) {
-	c := s.newConn(conn.RemoteAddr(), conn.LocalAddr())
-	c.trusted = trusted
+	c := s.newConn(conn.RemoteAddr(), conn.LocalAddr(), trusted)
 	st := &stream{
 		c: c, server: s, conn: conn, sysfd: descriptor(conn),
 		more: make(chan struct{}, 1), gone: make(chan struct{}),

@@ -1,6 +1,10 @@
 package cluster
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/larder-db/larder/engine/keyspace"
+)
 
 // A migration's steps. The order is what makes it safe: the source stops serving the slots and sends what is left; then
 // OwnMigration decides, and from there on there is no way back; then the target takes the slots, FlipMigration changes
@@ -43,6 +47,9 @@ func (o MigrateSlots) Apply(d Document) (Document, error) {
 	}
 	slots := union(o.Slots, nil)
 	for _, m := range d.Migrations {
+		if m.ID+keyspace.RememberedMigrations/2 <= d.NextID {
+			return d, refuse("migration %d began long ago: resume it, or take it back, before others begin", m.ID)
+		}
 		if overlap(m.Slots, slots) {
 			return d, refuse("migration %d of some of these slots is under way", m.ID)
 		}

@@ -352,3 +352,16 @@ func TestWhoeverComesToLeadGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// A shard forgets migrations once many others have come: none begins while an old one is under way.
+func TestOldMigrationsEndBeforeOthersBegin(t *testing.T) {
+	d := must(t, founded(t, 2, 1), MigrateSlots{From: 1, To: 2, Slots: []Range{{0, 9}}})
+	next := MigrateSlots{From: 1, To: 2, Slots: []Range{{20, 29}}}
+	d.NextID += 500
+	must(t, d, next)
+	d.NextID += 20
+	if _, err := next.Apply(d); !errors.Is(err, ErrRefused) {
+		t.Fatal(err)
+	}
+	must(t, d, CancelMigration{d.Migrations[0].ID}, EndMigration{d.Migrations[0].ID}, next)
+}

@@ -100,8 +100,8 @@ type goneCollection struct {
 	number uint64
 }
 
-// rememberedMigrations is how many migrations are remembered; more, if that many are under way.
-const rememberedMigrations = 1024
+// RememberedMigrations is how many migrations a shard remembers at least. One that is under way has to be among them.
+const RememberedMigrations = 1024
 
 // Errors of the steps of a migration.
 var (
@@ -267,7 +267,7 @@ func compareNumbers(a, b uint64) int {
 // forgetMigrations forgets the oldest migration that is over if there are too many, and returns how many of those before
 // keep that was.
 func (ks *Keyspace) forgetMigrations(keep uint64) (before int) {
-	if len(ks.mu.migrations) <= rememberedMigrations {
+	if len(ks.mu.migrations) <= RememberedMigrations {
 		return 0
 	}
 	under := map[uint64]bool{keep: true}

@@ -114,10 +114,10 @@ func TestLateSteps(t *testing.T) {
 	check(ErrSlotState, Disown, 2, 1)
 	check(nil, Announce, 2, 9)
 	check(ErrStale, Own, 2, 8)
-	for id := uint64(10); id < 10+2*rememberedMigrations; id++ {
+	for id := uint64(10); id < 10+2*RememberedMigrations; id++ {
 		check(nil, Announce, id, 1)
 	}
-	if n := len(k.mu.migrations); n != rememberedMigrations {
+	if n := len(k.mu.migrations); n != RememberedMigrations {
 		t.Errorf("%d migrations are remembered", n)
 	}
 	check(ErrStale, Announce, 2, 10)

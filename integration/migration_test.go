@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -147,6 +148,42 @@ func (x *tallies) check() int {
 	return keys
 }
 
+// backAndForth are slots that are shard 1's or shard 2's.
+var backAndForth = cluster.Range{From: 0, To: 3999}
+
+// ownerOf is the shard that owns a slot.
+func ownerOf(r *cluster.Report, slot uint16) uint32 {
+	for _, g := range r.Groups {
+		if slices.ContainsFunc(g.Slots, func(s cluster.Range) bool { return s.From <= slot && slot <= s.To }) {
+			return g.Group
+		}
+	}
+	return 0
+}
+
+// migrateAnd has slots go from shard 1 to 2, or back, and says something of it while it is under way: it is refused where the
+// migration was faster, which then is done the other way.
+func (c *sharded) migrateAnd(order string) cluster.Migration {
+	c.t.Helper()
+	var err error
+	for range 50 {
+		r := c.await("no migration is under way", ended)
+		m := cluster.Migration{From: 1, To: 2}
+		if ownerOf(&r, backAndForth.From) == 2 {
+			m.From, m.To = 2, 1
+		}
+		said := c.mustOrder("migrate-slots", "--from", fmt.Sprint(m.From), "--to", fmt.Sprint(m.To), "--slots", fmt.Sprintf("%d-%d", backAndForth.From, backAndForth.To))
+		if _, err = fmt.Sscanf(said, "migration %d", &m.ID); err != nil {
+			c.t.Fatalf("%q: %v", said, err)
+		}
+		if _, err = c.Larder(takesOrders, "cluster", order, "--migration", fmt.Sprint(m.ID), "--addr", c.Nodes[0].Addr()); err == nil {
+			return m
+		}
+	}
+	c.t.Fatalf("every migration had ended before it could be told to %s: %v", order, err)
+	return cluster.Migration{}
+}
+
 // TestMigrationUnderLoad: slots go to and fro between shards, one migration is paused and goes on, another is taken back.
 // Clients of the usual library notice nothing.
 func TestMigrationUnderLoad(t *testing.T) {
@@ -160,15 +197,21 @@ func TestMigrationUnderLoad(t *testing.T) {
 		c.mustOrder("migrate-slots", "--from", move[0], "--to", move[1], "--slots", move[2])
 		c.await("the migration has ended", ended)
 	}
-	var id string
-	_, err := fmt.Sscanf(c.mustOrder("migrate-slots", "--from", "2", "--to", "1", "--slots", "12001-16383"), "migration %s", &id)
-	if err == nil {
-		_, err = c.order("cancel", "--migration", id)
+	paused := c.migrateAnd("pause")
+	r := c.await("it rests", func(r *cluster.Report) bool { return len(r.Migrations) == 1 && !r.Migrations[0].Driven })
+	if m := r.Migrations[0]; m.ID != paused.ID || !m.Paused || m.State != cluster.MigrationCopying {
+		t.Errorf("migration %d was paused, and is %+v", paused.ID, m)
 	}
-	if err != nil {
-		t.Log("it has ended before it was taken back:", err)
+	c.mustOrder("resume", "--migration", fmt.Sprint(paused.ID))
+	r = c.await("it has ended", ended)
+	if got := ownerOf(&r, backAndForth.From); got != paused.To {
+		t.Errorf("a migration from shard %d to %d was paused and went on, and the slots are shard %d's", paused.From, paused.To, got)
 	}
-	c.await("it has been taken back", ended)
+	canceled := c.migrateAnd("cancel")
+	r = c.await("it has been taken back", ended)
+	if got := ownerOf(&r, backAndForth.From); got != canceled.From {
+		t.Errorf("a migration from shard %d to %d was canceled, and the slots are shard %d's", canceled.From, canceled.To, got)
+	}
 	c.check(movedKeys, tallies.check(), false)
 }
 

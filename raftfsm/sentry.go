@@ -114,7 +114,8 @@ func (s *sentry) close() error {
 // receive checks what comes in while what came before may wait for Raft.
 func (s *sentry) receive() {
 	var waiting []raft.RPC
-	bytes := 0 // of those
+	var sizes []int // of those, since who has sent one may use it again once it is answered
+	bytes := 0      // of all of them
 	for {
 		var inbox chan<- raft.RPC
 		var next raft.RPC
@@ -132,10 +133,10 @@ func (s *sentry) receive() {
 				continue
 			}
 			bytes += n
-			waiting = append(waiting, s.marked(rpc))
+			waiting, sizes = append(waiting, s.marked(rpc)), append(sizes, n)
 		case inbox <- next:
-			bytes -= bytesIn(next)
-			waiting = slices.Delete(waiting, 0, 1)
+			bytes -= sizes[0]
+			waiting, sizes = slices.Delete(waiting, 0, 1), slices.Delete(sizes, 0, 1)
 		case <-s.stop:
 			for _, rpc := range waiting {
 				rpc.Respond(emptyAnswer(rpc.Command), errStopped)

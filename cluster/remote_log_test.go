@@ -12,6 +12,7 @@ import (
 
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/keyspace"
+	"github.com/larder-db/larder/race"
 	"github.com/larder-db/larder/raftfsm"
 )
 
@@ -78,8 +79,8 @@ func TestRemoteLogFindsTheLeader(t *testing.T) {
 	if err != nil || len(replies) != 2 || replies[0].first() != 2 || !errors.Is(replies[1].Err(), keyspace.ErrStale) {
 		t.Errorf("%+v, %v", replies, err)
 	}
-	large := command.ImportArgs(keyspace.ImportHead{Migration: 1, Attempt: 1, Entry: 1}, make([]byte, 80<<20))
-	w.eventually("a large record is refused by the leader", func() bool { // storing it may cost the leadership on a busy machine
+	large := command.ImportArgs(keyspace.ImportHead{Migration: 1, Attempt: 1, Entry: 1}, make([]byte, (90<<20)/race.Factor)) // a large request in any case
+	w.eventually("a large record is refused by the leader", func() bool {                                                    // storing it may cost the leadership, whose lease is short here
 		replies, err := log.Propose(ctx, [][][]byte{large})
 		return err == nil && len(replies) == 1 && replies[0].Error != ""
 	})

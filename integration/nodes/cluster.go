@@ -1,5 +1,5 @@
 // Package nodes runs clusters of real larder processes, each node in a network namespace of its own where that is to be
-// had, or else behind proxies, and breaks what is around them: processes end and stop, links are cut one way or both, slow and lossy, disks are
+// had, and breaks what is around them: processes end and stop, links are cut one way or both, slow and lossy, disks are
 // full or wiped, clocks leap.
 //
 // Every process is ended by its own number when the test ends, and tied to the test program's life besides. Nothing is

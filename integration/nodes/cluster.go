@@ -38,28 +38,19 @@ type Options struct {
 	Folder     string   // for data and what the nodes say; "": one of the test's
 	DiskSize   int64    // bytes of each node's own disk; 0, or where none can be mounted: ordinary folders
 	Seed       uint64   // of the frames that lossy links lose
-	Loopback   bool     // no network of the nodes' own, even where one can be had
-}
-
-// Links are what lies between nodes, and between them and the outside: what goes one way over each can be cut, held up and
-// lost.
-type Links interface {
-	Set(from, to int, w Weather)
-	Clear()
 }
 
 // Cluster is a number of nodes and what lies between them.
 type Cluster struct {
 	Nodes []*Node
-	// Net are the links of the nodes; nil where they cannot be broken, and then Why tells why.
-	Net Links
+	// Net is the network between the nodes; nil where it cannot be made, and then Why tells why.
+	Net *Switch
 	Why error
 	// Folder holds the nodes' data and what they said.
 	Folder string
 
 	options Options
 	network *network
-	relay   *relay // where there is no network
 }
 
 // secret is what the nodes of every test cluster share.
@@ -114,27 +105,17 @@ func (c *Cluster) Join(t testing.TB) *Node {
 	return n
 }
 
-// connect makes the network. Where that is not allowed, as in most containers, each node has a loopback address with proxies
-// before it; where those cannot tell the nodes' connections apart, no link can be broken. The log says so.
+// connect makes the network. Where that is not allowed, as in most containers, each node has a loopback address, no link
+// can be broken, and the log says so.
 func (c *Cluster) connect(t testing.TB) {
 	t.Helper()
-	why := errors.New("not wanted")
-	if !c.options.Loopback && os.Getenv("LARDER_LOOPBACK") == "" {
-		var network *network
-		if network, why = newNetwork(c.options.Count+c.options.Later, c.options.Seed); why == nil {
-			c.network, c.Net = network, network.Switch
-			return
-		}
-	}
-	c.Why = fmt.Errorf("no network of the nodes' own: %w", why)
-	relay, err := newRelay(c.options.Seed)
-	if err != nil {
-		c.Why = fmt.Errorf("%w, and no proxies: %w", c.Why, err)
-		t.Logf("LINKS ARE NOT TESTED: %v", c.Why)
+	network, err := newNetwork(c.options.Count+c.options.Later, c.options.Seed)
+	if err == nil {
+		c.network, c.Net = network, network.Switch
 		return
 	}
-	c.relay, c.Net = relay, relay
-	t.Logf("links are proxies: %v", c.Why)
+	c.Why = fmt.Errorf("no network of the nodes' own: %w", err)
+	t.Logf("LINKS ARE NOT TESTED: %v", c.Why)
 }
 
 func (c *Cluster) add(t testing.TB, index int) error {
@@ -145,12 +126,6 @@ func (c *Cluster) add(t testing.TB, index int) error {
 		n.place, n.ip = c.network.places[index], c.network.ip(index)
 	} else if err := n.settleOnLoopback(); err != nil {
 		return err
-	}
-	if c.relay != nil {
-		var err error
-		if n.toldPort, n.toldPeerPort, err = c.relay.front(n); err != nil {
-			return err
-		}
 	}
 	if index > 0 {
 		n.mu.by = c.Nodes[0]
@@ -207,10 +182,6 @@ func (c *Cluster) args(n *Node, by *Node) []string {
 		args = append(args, "--cluster-port", strconv.Itoa(n.peerPort), "--cluster-secret", secret,
 			"--replicas", strconv.Itoa(c.options.Replicas), "--replace-after", "5",
 			"--admin-bind", n.ip, "--admin-token", secret)
-	}
-	if c.options.Count > 1 && c.relay != nil {
-		args = append(args, "--cluster-announce-ip", n.ip, "--cluster-announce-port", strconv.Itoa(n.toldPort),
-			"--cluster-announce-bus-port", strconv.Itoa(n.toldPeerPort))
 	}
 	if by != nil {
 		args = append(args, "--cluster-join", by.Addr())
@@ -342,8 +313,5 @@ func (c *Cluster) close() {
 	}
 	if c.network != nil {
 		c.network.close()
-	}
-	if c.relay != nil {
-		c.relay.close()
 	}
 }

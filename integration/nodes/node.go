@@ -1,7 +1,6 @@
 package nodes
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -25,16 +24,13 @@ type Node struct {
 	cluster  *Cluster
 	place    *place // nil: ours
 	ip       string
-	port     int // where it listens
+	port     int
 	peerPort int
-	// Where others reach it, if that is elsewhere; 0: it is not.
-	toldPort, toldPeerPort int
 
 	mu struct {
 		sync.Mutex
 		process *process // nil while none runs
 		by      *Node    // by way of whom it joins; nil: it is the cluster's first
-		pid     int      // of the last one
 		paused  bool
 		full    bool // its disk is
 		fault   error
@@ -52,9 +48,7 @@ type process struct {
 }
 
 // Addr is where clients reach the node.
-func (n *Node) Addr() string {
-	return net.JoinHostPort(n.ip, strconv.Itoa(cmp.Or(n.toldPort, n.port)))
-}
+func (n *Node) Addr() string { return net.JoinHostPort(n.ip, strconv.Itoa(n.port)) }
 
 // Name is how logs call the node: n1, n2, ….
 func (n *Node) Name() string { return "n" + strconv.Itoa(n.Index+1) }
@@ -92,18 +86,10 @@ func (n *Node) startLocked() error {
 	if err := start(); err != nil {
 		return err
 	}
-	n.mu.pid = cmd.Process.Pid
 	p := &process{cmd: cmd, ended: make(chan struct{}), sawFullDisk: n.mu.full}
 	n.mu.process, n.mu.paused = p, false
 	go n.watch(p)
 	return nil
-}
-
-// pid is the number of the node's process, or of the last one: one that ends still speaks.
-func (n *Node) pid() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.mu.pid
 }
 
 // watch waits until the process ends. That nobody asked for it, is a fault, unless its disk has been full: then another

@@ -143,10 +143,11 @@ func (m *member) handOver(ctx context.Context, v *cluster.View, sh *shard, id ui
 	return m.client.Transfer(ctx, at, id, cluster.NodeID(to))
 }
 
-// startForwarding has the sessions of a node that is no leader reach the one that is.
+// startForwarding has the sessions of a node that is no leader reach the one that is. A node that has nobody else is none for a
+// moment, too, when its disk is full: its sessions wait until it leads again.
 func (srv *Server) startForwarding() error {
 	m := srv.node.member
-	if srv.node.clustered || m.endpoint == nil {
+	if srv.node.clustered {
 		return nil
 	}
 	f := newForwarding(m.id.Node, srv.log)
@@ -164,13 +165,16 @@ func (srv *Server) startForwarding() error {
 	}
 	f.dial = func(ctx context.Context, node string) (net.Conn, error) {
 		v := m.view()
-		if v == nil || v.Address(cluster.NodeID(node)) == "" {
+		if v == nil || v.Address(cluster.NodeID(node)) == "" || m.endpoint == nil {
 			return nil, fmt.Errorf("the address of node %.40s is not known", node)
 		}
 		return m.endpoint.Dial(ctx, v.Address(cluster.NodeID(node)), peer.Service{Kind: peer.Forward})
 	}
 	f.adopt = srv.net.Adopt
 	srv.forwarding = f
+	if m.endpoint == nil {
+		return nil
+	}
 	return srv.serveForwarded(m.endpoint.Serve(peer.Service{Kind: peer.Forward}))
 }
 

@@ -3,11 +3,9 @@ package history
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
-	"github.com/larder-db/larder/cluster"
 	"github.com/larder-db/larder/integration/nodes"
 )
 
@@ -115,68 +113,4 @@ func TestPartitionWhileMembersChange(t *testing.T) {
 	if before == 0 || healed-wiped < time.Second {
 		t.Errorf("%d operations were answered by the two, and for %v there was one", before, healed-wiped)
 	}
-}
-
-// TestLeaderComesBackToOtherMembers: while a leader is cut off, its place is given to a fourth node, and the shard goes on with
-// it. The old leader comes back, to whom nobody has told that it is no member any more.
-func TestLeaderComesBackToOtherMembers(t *testing.T) {
-	t.Parallel()
-	c := nodes.Start(t, nodes.Options{Program: larder, Count: 4, Replicas: 3, Seed: 1})
-	if c.Net == nil {
-		t.Skip(c.Why)
-	}
-	var p partition
-	drain := func(c *nodes.Cluster, _ Step) (string, func() error, error) {
-		what := "drain " + p.cut.Name() + ", which led"
-		through, err := p.awaitSuccessor()
-		if err == nil {
-			_, err = c.Larder(moveTime, "cluster", "drain", p.cut.Addr(), "--addr", through.Addr())
-		}
-		if err == nil {
-			err = p.awaitLetGo(c, through)
-		}
-		return what, nothing, err
-	}
-	check(t, &Run{Cluster: c, Seed: 1, Length: 6 * time.Second, Clients: 8, Steps: []Step{
-		{At: time.Second, Length: 4 * time.Second, Fault: "cut"},
-		{At: 1500 * time.Millisecond, Length: 3 * time.Second, Fault: "drain"},
-	}, Faults: []Fault{{Name: "cut", Do: p.cutLeader}, {Name: "drain", Do: drain}}}, keepIn(t.Name()))
-}
-
-// awaitLetGo waits until the shard has three voters, and who is cut off is none of them: the change of members is
-// committed, and the other side of the cut does not know.
-func (p *partition) awaitLetGo(c *nodes.Cluster, through *nodes.Node) error {
-	for deadline := time.Now().Add(healPatience); ; time.Sleep(50 * time.Millisecond) {
-		r, err := c.Report(moveTime, through)
-		if err == nil {
-			err = p.letGo(r)
-		}
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return err
-		}
-	}
-}
-
-func (p *partition) letGo(r cluster.Report) error {
-	at := slices.IndexFunc(r.Nodes, func(n cluster.NodeReport) bool { return n.Client == p.cut.Addr() })
-	if at < 0 {
-		return fmt.Errorf("%s is no member", p.cut.Name())
-	}
-	for _, g := range r.Groups {
-		if g.Group == cluster.MetaGroup {
-			continue
-		}
-		for _, replica := range g.Replicas {
-			if replica.Node == r.Nodes[at].ID {
-				return fmt.Errorf("%s is still %s of shard %d", p.cut.Name(), replica.Role, g.Group)
-			}
-		}
-		if g.Leader == "" || g.Voters != 3 {
-			return fmt.Errorf("shard %d has %d voters, and the leader %q", g.Group, g.Voters, g.Leader)
-		}
-	}
-	return nil
 }

@@ -97,10 +97,16 @@ func (b *batch) argsIfSlow(i int) [][]byte {
 // handOut gives every session its reply.
 func (b *batch) handOut() {
 	l, start := b.loop, 0
+	if b.err == nil && len(l.unled) > 0 {
+		delete(l.unled, b.of.shard.id)
+	}
 	calls, at := b.commands.Calls(), b.place()
 	for i := range b.notes {
 		n := &b.notes[i]
 		if b.err != nil {
+			if errors.Is(b.err, raftfsm.ErrNotLeader) && b.turnedBack(i) {
+				continue
+			}
 			var reply []byte
 			switch {
 			case n.silent:

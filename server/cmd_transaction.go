@@ -74,14 +74,18 @@ func (s *session) unwatch() {
 // maxWatched bounds the keys that one client watches.
 const maxWatched = 1 << 16
 
-// watchCommand is WATCH, or returns false if it has to wait: for the commands before it, or for a slot on the move, whose
-// keys would change out of this shard's sight.
+// watchCommand is WATCH, or returns false if it has to wait: for the commands before it, for a leader, or for a slot on the move,
+// whose keys would change out of this shard's sight.
 func watchCommand(s *session, e *entry, args [][]byte) bool {
 	if s.unfinished() > 0 {
 		return false
 	}
 	if s.multi == nil && !s.watchLost {
-		if ls, slot, why := s.route(watchRow, args); why == "" {
+		ls, slot, why := s.route(watchRow, args)
+		if s.awaitLeader(slot, why) {
+			return false
+		}
+		if why == "" {
 			if r, lacks := ls.lacks(slot); lacks {
 				return s.awaitSlot(e, ls.shard, r)
 			}

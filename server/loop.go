@@ -13,15 +13,17 @@ type loop struct {
 	loop   *transport.Loop
 	id     int
 
-	shards    []*loopShard // by shard.place; nil: none yet
-	doubts    bool         // a shard here has more voters than one: what arrives has to be proven
-	reading   *loopShard   // whose shared lock is held, for a run of reads of one session; nil: none
-	free      []*batch
-	positions []int       // room for the places of a command's keys
-	run       []taken     // room for the commands that a session takes together
-	paused    []*session  // sessions that wait for the end of a pause
-	slotWaits []*session  // sessions that wait for slots on the move
-	out       resp.Writer // replies of reads and of the server's own commands
+	shards     []*loopShard // by shard.place; nil: none yet
+	doubts     bool         // a shard here has more voters than one: what arrives has to be proven
+	reading    *loopShard   // whose shared lock is held, for a run of reads of one session; nil: none
+	free       []*batch
+	positions  []int            // room for the places of a command's keys
+	run        []taken          // room for the commands that a session takes together
+	paused     []*session       // sessions that wait for the end of a pause
+	slotWaits  []*session       // sessions that wait for slots on the move, or for leaders
+	looksLater bool             // they are about to be looked after
+	unled      map[uint32]unled // by shard
+	out        resp.Writer      // replies of reads and of the server's own commands
 
 	stats    []commandStat // by entry.id
 	lapped   time.Duration // when the clock was read last for a read's duration

@@ -96,10 +96,14 @@ func (s *session) servedElsewhere(slot int) string {
 	return r.elsewhere(&r.owners[r.slots[slot]], slot, s.conn.Secure())
 }
 
-// redirect answers a command that is not run here. A transaction ends with it.
-func (s *session) redirect(e *entry, why string) bool {
+// redirect answers a command on a slot, or noSlot, that is not run here, or has it wait for the leader. A transaction ends with the
+// answer.
+func (s *session) redirect(e *entry, slot int, why string) bool {
 	if s.origin != nil && why == noLeader {
 		return s.refuse()
+	}
+	if s.awaitLeader(slot, why) {
+		return false
 	}
 	if e.row.Name != execName {
 		return s.reject(e, why)

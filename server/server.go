@@ -255,6 +255,7 @@ func (srv *Server) listen(v *config.Values) error {
 
 			listening: map[*session]struct{}{},
 			away:      map[*session]struct{}{},
+			unled:     map[uint32]unled{},
 		})
 	}
 	srv.node.loops.Store(&srv.loops)

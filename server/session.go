@@ -480,7 +480,7 @@ func (s *session) execute(e *entry, args [][]byte) bool {
 	}
 	ls, slot, why := s.route(row, args)
 	if why != "" {
-		return s.redirect(e, why)
+		return s.redirect(e, slot, why)
 	}
 	return s.read(ls, slot, e, args)
 }
@@ -603,7 +603,7 @@ func (s *session) silent() bool { return s.client.replyOff || s.client.skipNext 
 func (s *session) write(e *entry, args [][]byte) bool {
 	ls, slot, why := s.route(e.row, args)
 	if why != "" {
-		return s.redirect(e, why)
+		return s.redirect(e, slot, why)
 	}
 	if r, lacks := ls.lacks(slot); lacks {
 		return s.awaitSlot(e, ls.shard, r)
@@ -672,7 +672,7 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 		case unproven:
 			return s.park(ls)
 		case notHere:
-			return s.redirect(e, s.servedElsewhere(slot))
+			return s.redirect(e, slot, s.servedElsewhere(slot))
 		}
 	}
 	if long {
@@ -769,14 +769,14 @@ func (s *session) detach(ls *loopShard, slot int, e *entry, args [][]byte) {
 		}
 		took = reading() - begun
 	}, func() {
-		if due {
+		if due || errors.Is(err, errClosing) {
 			s.loop.stats[e.id].calls-- // it is run and counted once more
 		} else {
 			s.took(e, args, took)
 		}
 		switch {
 		case errors.Is(err, errClosing):
-			s.reject(e, noLeader)
+			s.waiting = slices.Insert(s.waiting, 0, args) // another shard, or another node, has taken its place
 		case err != nil:
 			// The rest of the data is served on; a write that needs what cannot be read ends the process.
 			s.server.log.Error("a read met data that cannot be read", "command", s.server.table.names[e.id], "error", err)

@@ -22,21 +22,27 @@ import (
 // Who has waited in vain for too long is told TRYAGAIN: nothing was done.
 
 const (
-	slotLook     = time.Millisecond // how often those who wait are looked after
+	slotLook     = time.Millisecond // how often those who wait are looked after, where they are few
+	slotLooks    = 64               // for each so many of them that time is added once
+	slowestLook  = 10 * time.Millisecond
 	slotPatience = 2 * time.Second
 	tryAgain     = "TRYAGAIN the slot is on its way to another shard: try again"
 )
 
-// slotWait is what a session's next command waits for: that a shard here does not own a slot any more, or not yet, changes.
+// slotWait is what a session's next command waits for: that a shard here does not own a slot any more, or not yet, changes; or
+// that the slot's shard has a leader.
 type slotWait struct {
-	shard *shard
+	shard *shard // nil: a leader is waited for, and the slot is all there is
 	slot  uint16
 	state keyspace.SlotState // as it was met
 	leads bool               // this node led the shard
 	until time.Time
 }
 
-func (w *slotWait) over(now time.Time) bool {
+func (s *session) isOver(w *slotWait, now time.Time) bool {
+	if w.shard == nil {
+		return !s.lacksLeader(w.slot, now)
+	}
 	r := w.shard.node.routing.Load()
 	return w.shard.engine.SlotState(w.slot) != w.state || r.owners[r.slots[w.slot]].shard != w.shard.id ||
 		w.shard.leads() != w.leads || w.shard.ctx.Err() != nil || !now.Before(w.until)
@@ -71,7 +77,7 @@ func (s *session) awaitSlot(e *entry, sh *shard, r engine.Refusal) bool {
 	}
 	if !now.Before(s.slotUntil) {
 		s.slotUntil = time.Time{}
-		return s.redirect(e, tryAgain)
+		return s.redirect(e, int(r.Slot), tryAgain)
 	}
 	s.slotWait = &slotWait{shard: sh, slot: r.Slot, state: r.State, leads: sh.leads(), until: s.slotUntil}
 	s.loop.lookAfter(s)
@@ -84,9 +90,18 @@ func (l *loop) lookAfter(s *session) {
 		return
 	}
 	s.lookedAfter = true
-	if l.slotWaits = append(l.slotWaits, s); len(l.slotWaits) == 1 {
-		time.AfterFunc(slotLook, func() { l.loop.Post(l.lookAtSlots) })
+	l.slotWaits = append(l.slotWaits, s)
+	l.lookLater()
+}
+
+// lookLater has the sessions that wait looked after, unless that is about to be done already.
+func (l *loop) lookLater() {
+	if l.looksLater || len(l.slotWaits) == 0 {
+		return
 	}
+	l.looksLater = true
+	look := min(slowestLook, slotLook*time.Duration(1+len(l.slotWaits)/slotLooks))
+	time.AfterFunc(look, func() { l.loop.Post(l.lookAtSlots) })
 }
 
 // lookAtSlots looks whether sessions that wait for slots may go on.
@@ -100,12 +115,14 @@ func (l *loop) lookAtSlots() {
 			l.lookAfter(s)
 		}
 	}
+	l.looksLater = false
+	l.lookLater()
 }
 
 // slotsAreThere runs what may run once more. It returns false if something has to wait on.
 func (s *session) slotsAreThere(now time.Time) bool {
 	s.runRefused(now)
-	if s.slotWait != nil && s.slotWait.over(now) {
+	if s.slotWait != nil && s.isOver(s.slotWait, now) {
 		s.slotWait = nil
 	}
 	if s.slotWait != nil || len(s.refused) > 0 {
@@ -216,6 +233,9 @@ func (s *session) runRefused(now time.Time) {
 // runOnceMore puts a refused call into a batch again, or answers it; false: it has to wait.
 func (s *session) runOnceMore(c *refusedCall, now time.Time) bool {
 	ls, why := s.here(s.server.node.routing.Load(), int(c.slot), c.local)
+	if why == noLeader && now.Before(c.until) {
+		return false
+	}
 	if why == "" {
 		if _, lacks := ls.lacks(int(c.slot)); lacks {
 			if now.Before(c.until) {

@@ -159,19 +159,7 @@ func TestCommandsInFlightAreRunAgain(t *testing.T) {
 	sh := x.shards[0]
 	sh.watches.holding.Add(1) // batches stay open
 	c.send(pipeline("INCR b\nGET b\nMULTI\nINCR b\nGET b\nEXEC\nSET b 9"))
-	eventually(t, "the commands are in a batch", func() bool {
-		for _, n := range ask(x.Server, func(l *loop) int {
-			if ls := l.kept(sh); ls != nil && ls.open != nil {
-				return len(ls.open.notes)
-			}
-			return 0
-		}) {
-			if n == 4 {
-				return true
-			}
-		}
-		return false
-	})
+	eventually(t, "the commands are in a batch", func() bool { return x.openCalls(sh) == 4 })
 	x.step(sh, command.SlotsFreeze, "b")
 	sh.watches.holding.Add(-1)
 	sh.node.eachLoop(func(l *loop) { l.sealAll() })

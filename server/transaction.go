@@ -60,7 +60,11 @@ func (s *session) enqueue(e *entry, args [][]byte) bool {
 		return s.reject(e, "ERR Command not allowed inside a transaction")
 	}
 	if e.server == nil && !s.elsewhere() {
-		if why := s.queueable(e, args); why != "" {
+		slot, why := s.queueable(e, args)
+		if s.awaitLeader(slot, why) {
+			return false
+		}
+		if why != "" {
 			return s.reject(e, why)
 		}
 	}
@@ -83,11 +87,11 @@ func (s *session) enqueue(e *entry, args [][]byte) bool {
 	return true
 }
 
-// queueable says why a data command cannot be part of the transaction, or "".
-func (s *session) queueable(e *entry, args [][]byte) string {
+// queueable says why a data command cannot be part of the transaction, or "". slot is that of its keys, if slots decide.
+func (s *session) queueable(e *entry, args [][]byte) (slot int, why string) {
 	m := s.multi
 	if e.fanOut != nil && s.inCluster() && len(s.server.node.local()) > 1 { // a transaction is one shard's
-		return notInMulti
+		return noSlot, notInMulti
 	}
 	ls, slot, why := s.route(e.row, args)
 	if why == "" && e.special && s.inCluster() {
@@ -95,18 +99,18 @@ func (s *session) queueable(e *entry, args [][]byte) string {
 	}
 	if why != "" {
 		if s.watcher != nil && s.watcher.spoilt(false) && strings.HasPrefix(why, "MOVED ") {
-			return "" // the slot went away, and EXEC will do nothing: that says it better
+			return slot, "" // the slot went away, and EXEC will do nothing: that says it better
 		}
-		return why
+		return slot, why
 	}
 	if slot != noSlot {
 		m.split = m.split || m.slot != noSlot && m.slot != slot
 		m.slot = slot
 	}
 	if e.row.Flags&command.Write != 0 {
-		return ls.shard.refuse(e.row)
+		return slot, ls.shard.refuse(e.row)
 	}
-	return ""
+	return slot, ""
 }
 
 // execution is a transaction from EXEC until its reply is complete.
@@ -204,7 +208,7 @@ func execCommand(s *session, e *entry, _ [][]byte) bool {
 		return s.doNothing(e)
 	}
 	if why != "" {
-		return s.redirect(e, why)
+		return s.redirect(e, s.multi.slot, why)
 	}
 	if m.data {
 		if r, lacks := ls.lacks(m.slot); lacks {
@@ -293,7 +297,7 @@ func (s *session) execAtOnce(ls *loopShard, e *entry) bool {
 	m := s.multi
 	reads := m.flags&(command.Write|command.LongRead) == 0
 	if reads && s.unfinished() == 0 && !ls.shard.leads() {
-		return s.redirect(e, s.servedElsewhere(m.slot))
+		return s.redirect(e, m.slot, s.servedElsewhere(m.slot))
 	}
 	b := ls.batch(m.inEntry(0, 0))
 	if b == nil {

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"testing"
+
+	"github.com/larder-db/larder/raftfsm"
+)
+
+// ledBy has the shard of key b led by this node again, by another one, or, with "", by nobody.
+func (x *twoShards) ledBy(who string) {
+	if x.route(); who != "here" {
+		x.lend(x.shards[0], who)
+	}
+}
+
+const movedB = "-MOVED 3300 there:2\r\n"
+
+// TestCommandsWaitForALeader: what is asked while nobody is known to lead is answered once somebody does.
+func TestCommandsWaitForALeader(t *testing.T) {
+	t.Parallel()
+	x := startTwoShards(t)
+	c := x.dial()
+	for _, question := range []struct {
+		commands   string
+		here, away []string
+	}{
+		{"SET b 2", []string{"+OK\r\n"}, []string{movedB}},
+		{"GET b", []string{bulk("2")}, []string{movedB}},
+		{"SET c 1\nINCR b\nGET b\nGET a", []string{"+OK\r\n", ":3\r\n", bulk("3"), "$-1\r\n"}, []string{"-MOVED 7365 there:2\r\n", movedB, movedB, "$-1\r\n"}},
+		{"MULTI\nINCR b\nEXEC", []string{"+OK\r\n", "+QUEUED\r\n", "*1\r\n:4\r\n"},
+			[]string{"+OK\r\n", movedB, "-EXECABORT Transaction discarded because of previous errors.\r\n"}},
+		{"WATCH b\nUNWATCH", []string{"+OK\r\n", "+OK\r\n"}, []string{movedB, "+OK\r\n"}},
+	} {
+		for _, leader := range []string{"here", "there:2"} {
+			x.ledBy("")
+			c.send(pipeline(question.commands))
+			x.waits()
+			x.ledBy(leader)
+			wants := question.here
+			if leader != "here" {
+				wants = question.away
+			}
+			for _, want := range wants {
+				if got := c.reply(); got != want {
+					t.Errorf("%s, led %s: %q, not %q", question.commands, leader, got, want)
+				}
+			}
+		}
+	}
+	x.ledBy("here")
+	c.must("MULTI", "+OK\r\n")
+	c.must("INCR b", "+QUEUED\r\n")
+	x.ledBy("")
+	c.send(line("EXEC"))
+	x.waits()
+	x.ledBy("here")
+	c.want("*1\r\n:5\r\n")
+}
+
+// TestTurnedBackCommandsAreRunAgain: a command in a batch that this node could not have applied, since it does not lead any more,
+// waits for the next leader.
+func TestTurnedBackCommandsAreRunAgain(t *testing.T) {
+	t.Parallel()
+	for _, turn := range []struct {
+		leader string
+		wants  []string
+	}{
+		{"here", []string{":2\r\n", bulk("2"), "+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "*2\r\n:3\r\n" + bulk("3"), "+OK\r\n"}},
+		{"there:2", []string{movedB, movedB, "+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", movedB, movedB}},
+	} {
+		x := startTwoShards(t)
+		c := x.dial()
+		c.must("SET b 1", "+OK\r\n")
+		sh := x.shards[0]
+		sh.watches.holding.Add(1) // batches stay open
+		c.send(pipeline("INCR b\nGET b\nMULTI\nINCR b\nGET b\nEXEC\nSET b 9"))
+		eventually(t, "the commands are in a batch", func() bool { return x.openCalls(sh) == 4 })
+		x.ledBy("")
+		sh.watches.holding.Add(-1)
+		ask(x.Server, func(l *loop) int {
+			if ls := l.kept(sh); ls != nil && ls.open != nil {
+				b := ls.open
+				ls.open, b.err = nil, raftfsm.ErrNotLeader
+				ls.flight++ // completed takes it back
+				ls.completed(b)
+			}
+			return 0
+		})
+		x.waits()
+		x.ledBy(turn.leader)
+		for _, want := range turn.wants {
+			if got := c.reply(); got != want {
+				t.Errorf("led %s: %q, not %q", turn.leader, got, want)
+			}
+		}
+	}
+}
+
+// openCalls is how many calls are in the loops' open batches for a shard.
+func (x *twoShards) openCalls(sh *shard) (calls int) {
+	for _, n := range ask(x.Server, func(l *loop) int {
+		if ls := l.kept(sh); ls != nil && ls.open != nil {
+			return len(ls.open.notes)
+		}
+		return 0
+	}) {
+		calls += n
+	}
+	return calls
+}
+
+// TestLeaderlessShardIsTold: nobody waits for ever, and of many one after the other all but the first are told at once.
+// Together they would wait for longer than the test has.
+func TestLeaderlessShardIsTold(t *testing.T) {
+	t.Parallel()
+	x := startTwoShards(t)
+	c := x.dial()
+	x.ledBy("")
+	for range 2 * int(patience/leaderPatience) {
+		c.must("SET b 1", "-"+noLeader+"\r\n")
+		c.must("MULTI", "+OK\r\n")
+		c.must("GET b", "-"+noLeader+"\r\n")
+		c.must("DISCARD", "+OK\r\n")
+		c.must("WATCH b", "-"+noLeader+"\r\n")
+	}
+	c.must("SET a 1", "+OK\r\n")
+	x.ledBy("there:2")
+	c.must("SET b 1", movedB)
+}

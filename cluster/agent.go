@@ -354,9 +354,8 @@ func act(r Replica, action Action, address raft.ServerAddress, index uint64) err
 	return nil
 }
 
-// placeAddress is the address that a node's place in a group's configuration has. Raft wants them distinct, and dials by the
-// node's ID; so a node that has come to the address of one that is gone but has its place still gets an address that
-// nobody else has.
+// placeAddress is the address that a node's place in a group's configuration has. A node that has come to the address of one
+// that is gone but has its place still gets one that nobody else has.
 func placeAddress(v *View, id NodeID, r Replica) raft.ServerAddress {
 	at := raft.ServerAddress(v.Address(id))
 	servers, _ := r.Configuration()
@@ -365,7 +364,7 @@ func placeAddress(v *View, id NodeID, r Replica) raft.ServerAddress {
 			return s.Address
 		}
 		if s.Address == at {
-			at += raft.ServerAddress("#" + id)
+			at = raftfsm.PlaceAddress(at, raft.ServerID(id))
 		}
 	}
 	return at
@@ -379,7 +378,7 @@ func (a *Agent) address(v *View, id NodeID, r Replica) string {
 	servers, _ := r.Configuration()
 	for _, s := range servers {
 		if NodeID(s.ID) == id {
-			return string(s.Address)
+			return raftfsm.DialAddress(s.Address)
 		}
 	}
 	return ""

@@ -52,6 +52,9 @@ type ReplicaReport struct {
 	Lag     uint64 `json:"lag" doc:"Log entries that the leader has committed and the replica does not know of"`
 }
 
+// Votes says whether the replica is a voter of its group.
+func (r *ReplicaReport) Votes() bool { return r.Role == "leader" || r.Role == "voter" }
+
 // MoveReport is a move that is under way.
 type MoveReport struct {
 	Move

@@ -62,11 +62,11 @@ func (r *raftLogger) emit(l hclog.Level, msg string, args []any) {
 }
 
 // harmless says that an error is part of the course of things: a checkpoint that had nothing to do, a replica that is about
-// to be opened, a node that has not read the document yet, a connection that has ended.
+// to be opened, a connection that has ended.
 func harmless(err error) bool {
 	var ended *net.OpError
 	return errors.Is(err, raft.ErrNothingNewToSnapshot) || errors.Is(err, peer.ErrUnknownService) || errors.Is(err, peer.ErrNotMember) ||
-		errors.Is(err, raft.ErrTransportShutdown) || errors.Is(err, errUnresolved) || errors.As(err, &ended) && ended.Op == "read" && !ended.Timeout()
+		errors.Is(err, raft.ErrTransportShutdown) || errors.As(err, &ended) && ended.Op == "read" && !ended.Timeout()
 }
 
 // about is which replica a message is about, as Raft's messages name it.

@@ -2,9 +2,10 @@ package raftfsm
 
 import (
 	"context"
-	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,8 +31,13 @@ type NetworkOptions struct {
 
 // Network carries a group's messages over an Endpoint: the stock transport on connections that are a peer's. There is one
 // for each group; the endpoint beneath is shared.
+//
+// A message goes to the replica that it is for, or nowhere: a node that was given another one's address does not answer for
+// that one. Votes and acknowledgements would count twice else, and a replica whose disk was wiped would vote for what it
+// was before.
 type Network struct {
 	*raft.NetworkTransport
+	resolve func(raft.ServerID) raft.ServerAddress
 	address raft.ServerAddress
 	stream  *stream
 }
@@ -58,11 +64,9 @@ func NewNetwork(o NetworkOptions) *Network {
 		Timeout: o.Timeout,
 		Logger:  newRaftLogger(o.Logger.With("shard", o.Group)),
 	}
-	if o.Resolve != nil {
-		config.ServerAddressProvider = resolver(o.Resolve)
-	}
 	return &Network{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(config),
+		resolve:          o.Resolve,
 		address:          o.Address,
 		stream:           s,
 	}
@@ -83,16 +87,58 @@ func (n *Network) Close() error {
 	return err
 }
 
-type resolver func(raft.ServerID) raft.ServerAddress
+// PlaceAddress is an address that a replica's place in a configuration may have where another place has at already: Raft wants
+// addresses distinct.
+func PlaceAddress(at raft.ServerAddress, id raft.ServerID) raft.ServerAddress {
+	return raft.ServerAddress(DialAddress(at)) + placeMark + raft.ServerAddress(id)
+}
 
-var errUnresolved = errors.New("no address is known but that of the configuration")
+// DialAddress is where the replica with an address in a configuration is reached, "host:port".
+func DialAddress(at raft.ServerAddress) string {
+	address, _, _ := strings.Cut(string(at), placeMark)
+	return address
+}
 
-// ServerAddr is asked by the stock transport.
-func (r resolver) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	if a := r(id); a != "" {
-		return a, nil
+const placeMark = "#"
+
+// placeNow is where a replica is, as it is known now, as a PlaceAddress.
+func placeNow(resolve func(raft.ServerID) raft.ServerAddress, id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress {
+	if resolve != nil {
+		if known := resolve(id); known != "" {
+			configured = known
+		}
 	}
-	return "", errUnresolved
+	return PlaceAddress(configured, id)
+}
+
+func (n *Network) to(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress {
+	return placeNow(n.resolve, id, configured)
+}
+
+// AppendEntries and the other methods are those of the stock transport, which dials by address alone.
+func (n *Network) AppendEntries(id raft.ServerID, at raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
+	return n.NetworkTransport.AppendEntries(id, n.to(id, at), q, a)
+}
+
+func (n *Network) AppendEntriesPipeline(id raft.ServerID, at raft.ServerAddress) (raft.AppendPipeline, error) {
+	return n.NetworkTransport.AppendEntriesPipeline(id, n.to(id, at))
+}
+
+func (n *Network) RequestVote(id raft.ServerID, at raft.ServerAddress, q *raft.RequestVoteRequest, a *raft.RequestVoteResponse) error {
+	return n.NetworkTransport.RequestVote(id, n.to(id, at), q, a)
+}
+
+func (n *Network) RequestPreVote(id raft.ServerID, at raft.ServerAddress, q *raft.RequestPreVoteRequest, a *raft.RequestPreVoteResponse) error {
+	return n.NetworkTransport.RequestPreVote(id, n.to(id, at), q, a)
+}
+
+func (n *Network) TimeoutNow(id raft.ServerID, at raft.ServerAddress, q *raft.TimeoutNowRequest, a *raft.TimeoutNowResponse) error {
+	return n.NetworkTransport.TimeoutNow(id, n.to(id, at), q, a)
+}
+
+func (n *Network) InstallSnapshot(id raft.ServerID, at raft.ServerAddress, q *raft.InstallSnapshotRequest, a *raft.InstallSnapshotResponse,
+	data io.Reader) error {
+	return n.NetworkTransport.InstallSnapshot(id, n.to(id, at), q, a, data)
 }
 
 // stream is one group's service of the endpoint as the stock transport wants it, and knows every connection that the
@@ -125,11 +171,17 @@ func (s *stream) Accept() (net.Conn, error) {
 func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
-	c, err := s.endpoint.Dial(ctx, string(to), s.service)
+	c, err := dialReplica(ctx, s.endpoint, to, s.service)
 	if err != nil {
 		return nil, err
 	}
 	return s.keep(&pacedConn{Conn: c})
+}
+
+// dialReplica connects to the replica with the address, a PlaceAddress, and to no other.
+func dialReplica(ctx context.Context, e *peer.Endpoint, at raft.ServerAddress, s peer.Service) (net.Conn, error) {
+	_, node, _ := strings.Cut(string(at), placeMark)
+	return e.DialNode(ctx, DialAddress(at), node, s)
 }
 
 // Close is called by the stock transport. Connections stay until cut.

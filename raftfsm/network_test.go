@@ -1,8 +1,10 @@
 package raftfsm
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -142,6 +144,68 @@ func TestFailoverOverSockets(t *testing.T) {
 		return second.propose("y").wait(t) == nil && <-v == nil
 	})
 	first.close()
+}
+
+// TestOnlyTheReplicaThatIsMeantAnswers: a node that has come to the address of a replica that is gone, as after its disk was wiped,
+// neither votes for that one nor acknowledges anything, and is reached by its own name.
+func TestOnlyTheReplicaThatIsMeantAnswers(t *testing.T) {
+	here, there := endpoint(t, "here"), endpoint(t, "there")
+	at := raft.ServerAddress(there.Addr().String())
+	answering := NewNetwork(NetworkOptions{Endpoint: there, Group: 3, Address: at})
+	defer answering.Close()
+	stop := make(chan struct{})
+	var answers sync.WaitGroup
+	defer answers.Wait()
+	defer close(stop)
+	answers.Go(func() {
+		for {
+			select {
+			case rpc := <-answering.Consumer():
+				rpc.Respond(emptyAnswer(rpc.Command), nil)
+			case <-stop:
+				return
+			}
+		}
+	})
+	for _, resolve := range []func(raft.ServerID) raft.ServerAddress{
+		nil,
+		func(raft.ServerID) raft.ServerAddress { return "" },
+		func(raft.ServerID) raft.ServerAddress { return at },
+	} {
+		n := NewNetwork(NetworkOptions{Endpoint: here, Group: 3, Address: raft.ServerAddress(here.Addr().String()), Resolve: resolve})
+		defer n.Close()
+		send := func(id raft.ServerID, at raft.ServerAddress) (errs []error) {
+			errs = append(errs, n.AppendEntries(id, at, &raft.AppendEntriesRequest{}, &raft.AppendEntriesResponse{}))
+			errs = append(errs, n.RequestVote(id, at, &raft.RequestVoteRequest{}, &raft.RequestVoteResponse{}))
+			errs = append(errs, n.RequestPreVote(id, at, &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{}))
+			errs = append(errs, n.TimeoutNow(id, at, &raft.TimeoutNowRequest{}, &raft.TimeoutNowResponse{}))
+			errs = append(errs, n.InstallSnapshot(id, at, &raft.InstallSnapshotRequest{}, &raft.InstallSnapshotResponse{}, strings.NewReader("")))
+			pipeline, err := n.AppendEntriesPipeline(id, at)
+			if err == nil {
+				err = pipeline.Close()
+			}
+			errs = append(errs, err)
+			snapshots, err := DialSnapshots(here, 3, resolve)(t.Context(), id, at)
+			if err == nil {
+				err = snapshots.Close()
+			}
+			return append(errs, err)
+		}
+		snapshots := there.Serve(peer.Service{Kind: peer.Snapshot, Group: 3})
+		for i, err := range send("there", PlaceAddress(at, "there")) {
+			if err != nil {
+				t.Errorf("message %d: %v", i, err)
+			}
+		}
+		for _, address := range []raft.ServerAddress{at, PlaceAddress(at, "gone"), PlaceAddress(at, "there")} {
+			for i, err := range send("gone", address) {
+				if !errors.Is(err, peer.ErrOtherNode) {
+					t.Errorf("message %d to %s: %v", i, address, err)
+				}
+			}
+		}
+		_ = snapshots.Close()
+	}
 }
 
 // The hour-long time-outs say that the start waits for none.

@@ -14,12 +14,7 @@ import (
 // DialSnapshots is a SnapshotDialer over an endpoint. Resolve is that of NetworkOptions.
 func DialSnapshots(e *peer.Endpoint, group uint32, resolve func(raft.ServerID) raft.ServerAddress) SnapshotDialer {
 	return func(ctx context.Context, id raft.ServerID, address raft.ServerAddress) (io.ReadWriteCloser, error) {
-		if resolve != nil {
-			if known := resolve(id); known != "" {
-				address = known
-			}
-		}
-		return e.Dial(ctx, string(address), peer.Service{Kind: peer.Snapshot, Group: group})
+		return dialReplica(ctx, e, placeNow(resolve, id, address), peer.Service{Kind: peer.Snapshot, Group: group})
 	}
 }
 

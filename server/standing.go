@@ -3,10 +3,10 @@ package server
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/larder-db/larder/cluster"
+	"github.com/larder-db/larder/raftfsm"
 	"github.com/larder-db/larder/raftfsm/peer"
 )
 
@@ -63,8 +63,7 @@ func (m *member) known(v *cluster.View) (list []string) {
 	}
 	for _, s := range m.system.Load().group.Stats().Servers {
 		if string(s.ID) != m.id.Node {
-			address, _, _ := strings.Cut(string(s.Address), "#") // see cluster.placeAddress
-			list = append(list, address)
+			list = append(list, raftfsm.DialAddress(s.Address))
 		}
 	}
 	return list

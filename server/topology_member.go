@@ -168,7 +168,7 @@ func (srv *Server) startForwarding() error {
 		if v == nil || v.Address(cluster.NodeID(node)) == "" || m.endpoint == nil {
 			return nil, fmt.Errorf("the address of node %.40s is not known", node)
 		}
-		return m.endpoint.Dial(ctx, v.Address(cluster.NodeID(node)), peer.Service{Kind: peer.Forward})
+		return m.endpoint.DialNode(ctx, v.Address(cluster.NodeID(node)), node, peer.Service{Kind: peer.Forward})
 	}
 	f.adopt = srv.net.Adopt
 	srv.forwarding = f

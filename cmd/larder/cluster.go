@@ -232,7 +232,7 @@ func replicas(list []cluster.ReplicaReport) string {
 
 type clusterWaitCmd struct {
 	adminTarget
-	Voters  int           `help:"How many voters each group has to have, at least." default:"1"`
+	Voters  int           `help:"How many voters that answer each group has to have, at least." default:"1"`
 	Settled bool          `help:"Nothing may be under way either, and every voter has to have caught up."`
 	Timeout time.Duration `help:"How long to wait." default:"30s"`
 }
@@ -269,7 +269,7 @@ func behind(r *cluster.Report) string {
 	for _, g := range r.Groups {
 		for _, v := range g.Replicas {
 			switch {
-			case v.Role != "leader" && v.Role != "voter":
+			case !v.Votes():
 			case !v.Answers:
 				return fmt.Sprintf("node %s, which votes in group %d, does not answer", short(v.Node), g.Group)
 			case v.Lag > maxBehind:
@@ -283,11 +283,17 @@ func behind(r *cluster.Report) string {
 // lacks says what is not yet as it should be; empty: all is.
 func (c *clusterWaitCmd) lacks(r *cluster.Report) string {
 	for _, g := range r.Groups {
+		answer := 0
+		for _, v := range g.Replicas {
+			if v.Votes() && v.Answers {
+				answer++
+			}
+		}
 		switch {
 		case g.Leader == "":
 			return fmt.Sprintf("group %d has no leader", g.Group)
-		case g.Voters < c.Voters:
-			return fmt.Sprintf("group %d has %d voters", g.Group, g.Voters)
+		case answer < c.Voters:
+			return fmt.Sprintf("group %d has %d voters, of which %d answer", g.Group, g.Voters, answer)
 		}
 	}
 	if !c.Settled {

@@ -60,10 +60,15 @@ func TestReportIsReadable(t *testing.T) {
 }
 
 func TestWaitSaysWhatLacks(t *testing.T) {
-	r := cluster.Report{Groups: []cluster.GroupReport{{Leader: "a", Voters: 3}, {Group: 1, Leader: "a", Voters: 1}}}
+	leader := cluster.ReplicaReport{Node: "a", Role: "leader", Answers: true}
+	other := cluster.ReplicaReport{Node: "c", Role: "voter", Answers: true}
+	r := cluster.Report{Groups: []cluster.GroupReport{
+		{Leader: "a", Voters: 3, Replicas: []cluster.ReplicaReport{leader, other, other}},
+		{Group: 1, Leader: "a", Voters: 3, Replicas: []cluster.ReplicaReport{leader, other, {Node: "b", Role: "voter"}, {Node: "d", Role: "learner", Answers: true}}},
+	}}
 	for want, c := range map[string]clusterWaitCmd{
-		"group 1 has 1 voters":  {Voters: 3},
-		"":                      {Voters: 1},
+		"group 1 has 3 voters, of which 2 answer": {Voters: 3},
+		"":                      {Voters: 2},
 		"changes are under way": {Voters: 1, Settled: true},
 	} {
 		if got := c.lacks(&r); got != want {
@@ -79,7 +84,7 @@ func TestWaitSaysWhatLacks(t *testing.T) {
 	} {
 		one := voter
 		v(&one)
-		r.Groups[1].Replicas = []cluster.ReplicaReport{one}
+		r.Groups[1].Replicas = []cluster.ReplicaReport{leader, one}
 		if got := (&clusterWaitCmd{Voters: 1, Settled: true}).lacks(&r); got != want {
 			t.Errorf("%q, not %q", got, want)
 		}

@@ -37,8 +37,36 @@ func (c *Cluster) Report(timeout time.Duration, through *Node) (r cluster.Report
 	return r, json.Unmarshal([]byte(text), &r)
 }
 
-// AwaitWhole waits until every node answers and all that should be voters are.
-func (c *Cluster) AwaitWhole() error { return c.awaitCluster() }
+// AwaitWhole waits until every node answers, all that should be voters are, and nobody else is: a voter that is gone for good
+// takes the place of one that may be lost.
+func (c *Cluster) AwaitWhole() error {
+	if err := c.awaitCluster(); err != nil || len(c.Nodes) == 1 {
+		return err
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		r, err := c.Report(commandPatience, c.Nodes[0])
+		if err == nil {
+			if err = silentVoter(&r); err == nil {
+				return nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// silentVoter is an error if a voter does not answer.
+func silentVoter(r *cluster.Report) error {
+	for _, g := range r.Groups {
+		for _, v := range g.Replicas {
+			if v.Votes() && !v.Answers {
+				return fmt.Errorf("%s, which votes in group %d, does not answer", v.Node, g.Group)
+			}
+		}
+	}
+	return nil
+}
 
 // AwaitSettled waits until besides nothing is under way any more: what was paused goes on, and each move and each
 // migration comes to its end.

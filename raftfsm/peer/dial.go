@@ -10,17 +10,22 @@ import (
 	"time"
 )
 
-// Dial connects to a service of the peer at addr, "host:port". The result is a *Conn. It takes until ctx ends or the
-// handshake's time-out has passed.
+// Dial connects to a service of the peer at addr, "host:port", whoever it is. The result is a *Conn. It takes until ctx ends or
+// the handshake's time-out has passed.
 func (e *Endpoint) Dial(ctx context.Context, addr string, s Service) (net.Conn, error) {
-	c, err := e.dial(ctx, addr, s)
+	return e.DialNode(ctx, addr, "", s)
+}
+
+// DialNode does the same, and fails with ErrOtherNode if the peer is not that node.
+func (e *Endpoint) DialNode(ctx context.Context, addr, node string, s Service) (net.Conn, error) {
+	c, err := e.dial(ctx, addr, node, s)
 	if err != nil {
 		return nil, fmt.Errorf("connect to peer %s: %w", addr, err)
 	}
 	return c, nil
 }
 
-func (e *Endpoint) dial(ctx context.Context, addr string, s Service) (*Conn, error) {
+func (e *Endpoint) dial(ctx context.Context, addr, node string, s Service) (*Conn, error) {
 	deadline := e.opts.Clock().Add(e.opts.HandshakeTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -34,7 +39,7 @@ func (e *Endpoint) dial(ctx context.Context, addr string, s Service) (*Conn, err
 		_ = raw.Close()
 		return nil, ErrClosed
 	}
-	c, err := e.dialHandshake(ctx, raw, deadline, s)
+	c, err := e.dialHandshake(ctx, raw, deadline, node, s)
 	if err != nil {
 		e.forget(raw)
 		_ = raw.Close()
@@ -49,7 +54,7 @@ func (e *Endpoint) dial(ctx context.Context, addr string, s Service) (*Conn, err
 	return c, nil
 }
 
-func (e *Endpoint) dialHandshake(ctx context.Context, raw net.Conn, deadline time.Time, s Service) (*Conn, error) {
+func (e *Endpoint) dialHandshake(ctx context.Context, raw net.Conn, deadline time.Time, node string, s Service) (*Conn, error) {
 	self, err := e.self()
 	if err != nil {
 		return nil, err
@@ -71,6 +76,9 @@ func (e *Endpoint) dialHandshake(ctx context.Context, raw net.Conn, deadline tim
 	}
 	if err == nil {
 		err = agrees(self, peer)
+	}
+	if err == nil && node != "" && peer.node != node {
+		err = fmt.Errorf("%w: %q, not %q", ErrOtherNode, peer.node, node)
 	}
 	if !interrupted() && err == nil {
 		err = context.Cause(ctx)

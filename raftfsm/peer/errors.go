@@ -18,6 +18,8 @@ var (
 	ErrUnknownService = errors.New("the peer does not have the service")
 	// ErrNotMember says that one of the two is no member of a cluster yet, and that the service is for members.
 	ErrNotMember = errors.New("the service is for members of the cluster only")
+	// ErrOtherNode says that another node has come to the address.
+	ErrOtherNode = errors.New("another node answers at the address")
 	// ErrClosed says that this end's endpoint is closed.
 	ErrClosed = errors.New("the endpoint is closed")
 )

@@ -84,6 +84,21 @@ func TestConnectionsReachTheirService(t *testing.T) {
 	}
 }
 
+// TestOtherNodesAreNotSpokenTo: whoever means a node does not get another one that has its address.
+func TestOtherNodesAreNotSpokenTo(t *testing.T) {
+	a, b := listen(t, options("a")), listen(t, options("b"))
+	s := Service{Raft, 1}
+	b.Serve(s)
+	if _, err := a.DialNode(t.Context(), b.Addr().String(), "c", s); !errors.Is(err, ErrOtherNode) {
+		t.Fatal(err)
+	}
+	c, err := a.DialNode(t.Context(), b.Addr().String(), "b", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+}
+
 func TestRefusals(t *testing.T) {
 	served := Service{Raft, 1}
 	for _, c := range []struct {

@@ -72,7 +72,7 @@ type clusterMoveCmd struct {
 	Shard uint32 `required:"" help:"The shard's number."`
 	From  string `required:"" help:"The node that has the replica: its ID, the beginning of it, or one of its addresses."`
 	To    string `required:"" help:"The node that is to have it."`
-	Watch bool   `help:"Wait until the move has ended, telling its steps."`
+	Watch bool   `help:"Wait until the move has ended, telling its steps. If it was canceled, that is an error."`
 }
 
 func (c *clusterMoveCmd) Run() error {
@@ -84,13 +84,31 @@ func (c *clusterMoveCmd) Run() error {
 	if !c.Watch {
 		return nil
 	}
-	return c.watch(func(r *cluster.Report) string {
+	has := false
+	err := c.watch(func(r *cluster.Report) string {
+		has = isToHold(r, c.Shard, c.To)
 		for _, m := range r.Moves {
 			if m.ID == done.ID {
 				return m.Step
 			}
 		}
 		return ""
+	})
+	if err == nil && !has {
+		err = fmt.Errorf("move %d was canceled: node %s does not have the replica", done.ID, c.To)
+	}
+	return err
+}
+
+// isToHold says whether a node, as an operator names it, is to have a replica of a shard.
+func isToHold(r *cluster.Report, shard uint32, node string) bool {
+	var d cluster.Document
+	for _, n := range r.Nodes {
+		d.Nodes = append(d.Nodes, n.Node)
+	}
+	id, err := d.FindNode(node)
+	return err == nil && slices.ContainsFunc(r.Groups, func(g cluster.GroupReport) bool {
+		return g.Group == shard && slices.ContainsFunc(g.Replicas, func(v cluster.ReplicaReport) bool { return v.Node == id && v.Wanted })
 	})
 }
 

@@ -95,13 +95,19 @@ func TestWaitSaysWhatLacks(t *testing.T) {
 	}
 }
 
-// TestWatchTellsACancellation: the migration has ended by the time the API is asked, and the slots are with the target or not.
+// TestWatchTellsACancellation: the migration or the move has ended by the time the API is asked, and the slots are with the
+// target or not, or the replica.
 func TestWatchTellsACancellation(t *testing.T) {
 	var owned []cluster.Range
+	var holds cluster.ReplicaReport
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var out any = cluster.Accepted{ID: 7}
 		if r.Method == http.MethodGet {
-			out = cluster.Report{Groups: []cluster.GroupReport{{Group: 0}, {Group: 1}, {Group: 2, Slots: owned}}}
+			replicas := []cluster.ReplicaReport{{Node: "from", Wanted: true}, holds}
+			out = cluster.Report{
+				Nodes:  []cluster.NodeReport{{Node: cluster.Node{ID: "from"}}, {Node: cluster.Node{ID: "target", Client: "there:1"}}},
+				Groups: []cluster.GroupReport{{Group: 0}, {Group: 1, Replicas: replicas}, {Group: 2, Slots: owned}},
+			}
 		}
 		if err := json.NewEncoder(w).Encode(out); err != nil {
 			t.Error(err)
@@ -117,6 +123,18 @@ func TestWatchTellsACancellation(t *testing.T) {
 	for _, owned = range [][]cluster.Range{nil, {{From: 0, To: 9}}, {{From: 1, To: 99}}} {
 		if err := c.Run(); err == nil || !strings.Contains(err.Error(), "migration 7 was canceled") {
 			t.Errorf("%v: %v", owned, err)
+		}
+	}
+	for _, to := range []string{"target", "tar", "there:1"} {
+		move := clusterMoveCmd{adminTarget: c.adminTarget, Shard: 1, From: "elsewhere", To: to, Watch: true}
+		holds = cluster.ReplicaReport{Node: "target", Wanted: true}
+		if err := move.Run(); err != nil {
+			t.Error(err)
+		}
+		for _, holds = range []cluster.ReplicaReport{{Node: "target"}, {Node: "other", Wanted: true}} {
+			if err := move.Run(); err == nil || !strings.Contains(err.Error(), "move 7 was canceled") {
+				t.Errorf("%+v: %v", holds, err)
+			}
 		}
 	}
 }

@@ -23,7 +23,7 @@ type socket struct {
 	c       *Conn
 	poll    *poller
 	sysfd   int
-	events  uint32 // what the socket is registered for
+	events  uint32 // what the socket is registered for; EPOLLIN stays until there is something that is not wanted
 	roomFor int    // the room wanted for the next read
 }
 
@@ -46,7 +46,23 @@ func (s *socket) ready(events uint32) {
 		s.read()
 	case events&dead != 0: // reported for ever, wanted or not; nobody is there to talk to
 		c.fail(s.lastError())
+	case events&unix.EPOLLIN != 0: // most pauses are over before anything comes, and cost no system call
+		if err := s.register(s.events &^ unix.EPOLLIN); err != nil {
+			c.fail(err)
+		}
 	}
+}
+
+// register changes what the socket is registered for.
+func (s *socket) register(events uint32) error {
+	if events == s.events {
+		return nil
+	}
+	if err := s.poll.modify(s.sysfd, events); err != nil {
+		return err
+	}
+	s.events = events
+	return nil
 }
 
 func (s *socket) lastError() error {
@@ -84,20 +100,14 @@ func (s *socket) settle(c *Conn) (drained bool, err error) {
 		return false, err
 	}
 	drained = c.out.size() == 0
-	var want uint32
+	want := s.events & unix.EPOLLIN
 	if c.wantsData() {
-		want |= unix.EPOLLIN
+		want = unix.EPOLLIN
 	}
 	if !drained {
 		want |= unix.EPOLLOUT
 	}
-	if want != s.events {
-		if err := s.poll.modify(s.sysfd, want); err != nil {
-			return false, err
-		}
-		s.events = want
-	}
-	return drained, nil
+	return drained, s.register(want)
 }
 
 // flush writes until all is written, the socket is full, or it has been enough for one turn.

@@ -1,6 +1,7 @@
 package raftfsm
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -55,6 +56,14 @@ func (g *Group) ServesAlone() bool {
 // time-out Proof, ErrBusy or ErrClosed if that will not be. It may call it before it returns or from any goroutine, and done
 // must not wait. Those who wait at the same time share the messages that it takes.
 func (g *Group) Prove(after time.Duration, done func(error)) { g.proof.prove(after, done) }
+
+// Votes says whether the latest configuration has this replica as a voter.
+func (g *Group) Votes() bool {
+	f := g.raft().GetConfiguration() // a copy that is at hand: the future is answered already
+	return f.Error() == nil && slices.ContainsFunc(f.Configuration().Servers, func(s raft.Server) bool {
+		return s.ID == g.opts.ID && s.Suffrage == raft.Voter
+	})
+}
 
 // IsSoleVoter says whether the latest configuration has this replica as its only voter.
 func (g *Group) IsSoleVoter() bool {

@@ -127,3 +127,18 @@ func TestLeaderlessShardIsTold(t *testing.T) {
 	x.ledBy("there:2")
 	c.must("SET b 1", movedB)
 }
+
+// TestLostMajorityIsTold: whoever is left says that nobody leads, and sends nobody to a leader that was.
+func TestLostMajorityIsTold(t *testing.T) {
+	list := startThree(t)
+	if got := follow(t, list, "SET a 1"); got != "+OK\r\n" {
+		t.Fatal(got)
+	}
+	for _, ts := range list[:2] {
+		ts.end(false)
+	}
+	c := list[2].dial()
+	eventually(t, "the survivor says so", func() bool { return c.do("GET", "a") == "-"+noLeader+"\r\n" })
+	c.must("SET a 2", "-"+noLeader+"\r\n")
+	c.must("GET c", "-"+noLeader+"\r\n")
+}

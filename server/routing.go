@@ -128,11 +128,15 @@ func (r *routing) without(sh *shard) *routing {
 	return &next
 }
 
-// leaderOf is where clients reach the leader of a shard that this node does not lead; zero: it is not known.
+// leaderOf is where clients reach the leader of a shard that this node does not lead; zero: it is not known. A voter here that
+// has lost the leader knows better than the document, which names that one until there is another.
 func (r *routing) leaderOf(o *owner) reach {
 	address := o.leader
 	if o.local != nil {
-		if _, id := o.local.group.Leader(); id != "" && r.clients[id] != (reach{}) {
+		switch _, id := o.local.group.Leader(); {
+		case id == "" && o.local.group.Votes():
+			return reach{}
+		case r.clients[id] != (reach{}):
 			address = r.clients[id]
 		}
 	}

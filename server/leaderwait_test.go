@@ -72,11 +72,9 @@ func TestTurnedBackCommandsAreRunAgain(t *testing.T) {
 		c := x.dial()
 		c.must("SET b 1", "+OK\r\n")
 		sh := x.shards[0]
-		sh.watches.holding.Add(1) // batches stay open
-		c.send(pipeline("INCR b\nGET b\nMULTI\nINCR b\nGET b\nEXEC\nSET b 9"))
-		eventually(t, "the commands are in a batch", func() bool { return x.openCalls(sh) == 4 })
+		goOn := x.holdCommands(c, sh)
 		x.ledBy("")
-		sh.watches.holding.Add(-1)
+		goOn()
 		ask(x.Server, func(l *loop) int {
 			if ls := l.kept(sh); ls != nil && ls.open != nil {
 				b := ls.open
@@ -94,19 +92,6 @@ func TestTurnedBackCommandsAreRunAgain(t *testing.T) {
 			}
 		}
 	}
-}
-
-// openCalls is how many calls are in the loops' open batches for a shard.
-func (x *twoShards) openCalls(sh *shard) (calls int) {
-	for _, n := range ask(x.Server, func(l *loop) int {
-		if ls := l.kept(sh); ls != nil && ls.open != nil {
-			return len(ls.open.notes)
-		}
-		return 0
-	}) {
-		calls += n
-	}
-	return calls
 }
 
 // TestLeaderlessShardIsTold: nobody waits for ever, and of many one after the other all but the first are told at once.

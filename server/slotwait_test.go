@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -157,11 +158,9 @@ func TestCommandsInFlightAreRunAgain(t *testing.T) {
 	c := x.dial()
 	c.must("SET b 1", "+OK\r\n")
 	sh := x.shards[0]
-	sh.watches.holding.Add(1) // batches stay open
-	c.send(pipeline("INCR b\nGET b\nMULTI\nINCR b\nGET b\nEXEC\nSET b 9"))
-	eventually(t, "the commands are in a batch", func() bool { return x.openCalls(sh) == 4 })
+	goOn := x.holdCommands(c, sh)
 	x.step(sh, command.SlotsFreeze, "b")
-	sh.watches.holding.Add(-1)
+	goOn()
 	sh.node.eachLoop(func(l *loop) { l.sealAll() })
 	x.waits()
 	x.step(sh, command.SlotsThaw, "b")
@@ -169,6 +168,22 @@ func TestCommandsInFlightAreRunAgain(t *testing.T) {
 		c.want(want)
 	}
 	c.must("GET b", bulk("9"))
+}
+
+// holdCommands sends commands that stay in a shard's open batch until goOn.
+func (x *twoShards) holdCommands(c *testClient, sh *shard) (goOn func()) {
+	x.t.Helper()
+	sh.watches.holding.Add(1)
+	c.send(pipeline("INCR b\nGET b\nMULTI\nINCR b\nGET b\nEXEC\nSET b 9"))
+	eventually(x.t, "the commands are in a batch", func() bool {
+		return slices.Contains(ask(x.Server, func(l *loop) int {
+			if ls := l.kept(sh); ls != nil && ls.open != nil {
+				return len(ls.open.notes)
+			}
+			return 0
+		}), 4)
+	})
+	return func() { sh.watches.holding.Add(-1) }
 }
 
 // TestWaitingEnds: whoever waits in vain is told to try again.

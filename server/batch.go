@@ -97,23 +97,26 @@ func (b *batch) argsIfSlow(i int) [][]byte {
 // handOut gives every session its reply.
 func (b *batch) handOut() {
 	l, start := b.loop, 0
-	if b.err == nil && len(l.unled) > 0 {
-		delete(l.unled, b.of.shard.id)
+	if b.err == nil {
+		l.led(b.of.shard.id)
 	}
 	calls, at := b.commands.Calls(), b.place()
 	for i := range b.notes {
 		n := &b.notes[i]
 		if b.err != nil {
-			if errors.Is(b.err, raftfsm.ErrNotLeader) && b.turnedBack(i) {
-				continue
+			why := "" // it certainly is not, and will not be, applied, since this node does not lead its shard any more
+			if errors.Is(b.err, raftfsm.ErrNotLeader) {
+				if why = n.session.servedElsewhere(n.slot); b.turnedBack(i, why) {
+					continue
+				}
 			}
 			var reply []byte
 			switch {
 			case n.silent:
 			case n.session.turnsBack(b.err):
 				reply = []byte(refusal)
-			case errors.Is(b.err, raftfsm.ErrNotLeader):
-				reply = turnedAway(n)
+			case why != "":
+				reply = []byte("-" + why + "\r\n")
 			default:
 				reply = errorReply(b.err)
 			}

@@ -74,21 +74,26 @@ func (s *session) unwatch() {
 // maxWatched bounds the keys that one client watches.
 const maxWatched = 1 << 16
 
-// watchCommand is WATCH, or returns false if it has to wait: for the commands before it, for a leader, or for a slot on the move,
-// whose keys would change out of this shard's sight.
+// watchCommand is WATCH, or returns false if it has to wait: for the commands before it, for a leader that knows what is
+// acknowledged, or for a slot on the move, whose keys would change out of this shard's sight.
 func watchCommand(s *session, e *entry, args [][]byte) bool {
 	if s.unfinished() > 0 {
 		return false
 	}
 	if s.multi == nil && !s.watchLost {
 		ls, slot, why := s.route(watchRow, args)
-		if s.awaitLeader(slot, why) {
-			return false
+		if why != "" {
+			return s.redirect(e, slot, why)
 		}
-		if why == "" {
-			if r, lacks := ls.lacks(slot); lacks {
-				return s.awaitSlot(e, ls.shard, r)
-			}
+		if r, lacks := ls.lacks(slot); lacks {
+			return s.awaitSlot(e, ls.shard, r)
+		}
+		switch {
+		case ls.shard.group.CanRead():
+		case ls.shard.leads():
+			return s.park(ls)
+		default:
+			return s.redirect(e, slot, s.servedElsewhere(slot))
 		}
 	}
 	return s.serve(e, args)
@@ -105,19 +110,21 @@ func watchKeys(s *session, args [][]byte, w *resp.Writer) {
 		return
 	}
 	ls, _, why := s.route(watchRow, args)
-	if why == "" && s.watcher != nil && s.watcher.shard != ls.shard {
-		why = crossSlot
+	term := uint64(0)
+	if why == "" {
+		term = ls.shard.group.LeaderTerm()
 	}
-	if why != "" {
-		w.Error(why)
+	switch {
+	case term == 0: // it led when watchCommand looked: its EXEC will do nothing whatever comes
+		s.unwatch()
+		s.watchLost = true
+		w.Simple(reply.OK)
+		return
+	case s.watcher != nil && s.watcher.shard != ls.shard:
+		w.Error(crossSlot)
 		return
 	}
 	sh := ls.shard
-	term := sh.group.LeaderTerm()
-	if term == 0 {
-		w.Error(noLeader)
-		return
-	}
 	if s.watcher == nil {
 		s.watcher = &watcher{shard: sh, term: term}
 	}

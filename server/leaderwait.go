@@ -33,9 +33,17 @@ func (l *loop) awaitsLeader(shard uint32, now time.Time) bool {
 	return now.Sub(u.since) < leaderPatience
 }
 
-// awaitsLeader says whether what is to be run on a slot waits, since no node is known to lead its shard.
-func (s *session) awaitsLeader(slot int) bool {
-	if slot == noSlot || s.servedElsewhere(slot) != noLeader {
+// led notes that the shard has a leader.
+func (l *loop) led(shard uint32) {
+	if len(l.unled) > 0 {
+		delete(l.unled, shard)
+	}
+}
+
+// awaitsLeader says whether what is to be run on a slot waits, since no node was found to lead its shard: there may be one by now,
+// and then it does not wait for long. why is what its client would be told.
+func (s *session) awaitsLeader(slot int, why string) bool {
+	if slot == noSlot || why != noLeader {
 		return false
 	}
 	r := s.server.node.routing.Load()
@@ -44,7 +52,7 @@ func (s *session) awaitsLeader(slot int) bool {
 
 // awaitLeader has the session wait with its next command, for execute to return false; or there is nothing to wait for.
 func (s *session) awaitLeader(slot int, why string) bool {
-	if why != noLeader || !s.awaitsLeader(slot) {
+	if !s.awaitsLeader(slot, why) {
 		return false
 	}
 	s.loop.endRead()
@@ -61,18 +69,18 @@ func (s *session) lacksLeader(slot uint16, now time.Time) bool {
 	switch why {
 	case noLeader:
 		return s.loop.awaitsLeader(shard, now)
-	case "": // it is there when it has done something: see batch.handOut
+	case "": // it is there when it has done something
 	default:
-		delete(s.loop.unled, shard)
+		s.loop.led(shard)
 	}
 	return false
 }
 
 // turnedBack takes a call of the batch that certainly is not, and will not be, applied, since this node does not lead the shard
-// any more. Where the next leader is waited for, it is run once more then; else false.
-func (b *batch) turnedBack(i int) bool {
+// any more. Where the next leader is waited for, it is run once more then; else false. why is what its client would be told.
+func (b *batch) turnedBack(i int, why string) bool {
 	n := &b.notes[i]
-	if n.session.origin != nil || !n.session.awaitsLeader(n.slot) {
+	if n.session.origin != nil || !n.session.awaitsLeader(n.slot, why) {
 		return false
 	}
 	b.refused(i, engine.Refusal{Slot: uint16(n.slot)})

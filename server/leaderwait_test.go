@@ -1,8 +1,14 @@
 package server
 
 import (
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/engine/keyspace"
 	"github.com/larder-db/larder/raftfsm"
 )
 
@@ -113,6 +119,59 @@ func TestLeaderlessShardIsTold(t *testing.T) {
 	c.must("SET b 1", movedB)
 }
 
+// TestLeaderMayComeMeanwhile: whoever has found no leader waits, even if there is one when it begins to.
+func TestLeaderMayComeMeanwhile(t *testing.T) {
+	t.Parallel()
+	x := startTwoShards(t)
+	c := x.dial()
+	c.must("SET b 1", "+OK\r\n")
+	for _, leader := range []string{"here", "there:2"} {
+		x.ledBy(leader)
+		waits := 0
+		for _, n := range ask(x.Server, func(l *loop) (waits int) {
+			for _, s := range l.sessions {
+				if s.awaitLeader(3300, noLeader) {
+					waits++
+				}
+			}
+			return waits
+		}) {
+			waits += n
+		}
+		if waits == 0 {
+			t.Errorf("led %s: nobody waits", leader)
+		}
+	}
+	c.must("GET b", movedB)
+}
+
+// TestLeaderlessTimesAreApart: two times without a leader are not one, if there was a leader in between.
+func TestLeaderlessTimesAreApart(t *testing.T) {
+	t.Parallel()
+	x := startTwoShards(t)
+	c := x.dial()
+	c.must("SET b 1", "+OK\r\n")
+	for _, between := range []struct{ leader, command, want string }{
+		{"here", "GET b", bulk("1")},
+		{"here", "SET b 1", "+OK\r\n"},
+		{"there:2", "GET b", movedB},
+		{"there:2", "SET b 1", movedB},
+	} {
+		ask(x.Server, func(l *loop) int {
+			now := time.Now()
+			l.unled[x.shards[0].id] = unled{since: now.Add(-leaderPatience), last: now}
+			return 0
+		})
+		x.ledBy(between.leader)
+		c.must(between.command, between.want)
+		x.ledBy("")
+		c.send(line("GET b"))
+		x.waits()
+		x.ledBy("here")
+		c.want(bulk("1"))
+	}
+}
+
 // TestLostMajorityIsTold: whoever is left says that nobody leads, and sends nobody to a leader that was.
 func TestLostMajorityIsTold(t *testing.T) {
 	list := startThree(t)
@@ -126,4 +185,64 @@ func TestLostMajorityIsTold(t *testing.T) {
 	eventually(t, "the survivor says so", func() bool { return c.do("GET", "a") == "-"+noLeader+"\r\n" })
 	c.must("SET a 2", "-"+noLeader+"\r\n")
 	c.must("GET c", "-"+noLeader+"\r\n")
+}
+
+// TestWatchWaitsForANewLeader: who has been elected a moment ago may not know yet what is acknowledged, and WATCH waits as reads do.
+func TestWatchWaitsForANewLeader(t *testing.T) {
+	list := startThree(t)
+	if got := follow(t, list, "SET a 1"); got != "+OK\r\n" {
+		t.Fatal(got)
+	}
+	var old, next *shard
+	shards := make([]*shard, len(list))
+	for i, ts := range list {
+		r := ts.node.routing.Load()
+		shards[i] = ts.node.shard(r.owners[r.slots[keyspace.Slot([]byte("a"))]].shard)
+		if shards[i].leads() {
+			old = shards[i]
+		}
+	}
+	i := slices.IndexFunc(shards, func(sh *shard) bool { return sh != old })
+	next = shards[i]
+	waiting, watching := list[i].dial(), list[i].dial()
+
+	holds, goOn := make(chan struct{}), make(chan struct{})
+	var held sync.WaitGroup
+	held.Go(func() {
+		if _, err := next.engine.Keys().States(nil, false, func([]keyspace.KeyState) { close(holds); <-goOn }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-holds
+	if got := follow(t, list, "SET a 2"); got != "+OK\r\n" {
+		t.Fatal(got)
+	}
+	servers := old.group.Stats().Servers
+	to := servers[slices.IndexFunc(servers, func(s raft.Server) bool { return s.ID == raft.ServerID(list[i].node.member.id.Node) })]
+	if err := old.group.TransferLeadership(to.ID, to.Address); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it leads", next.leads)
+	waiting.send(line("GET a"))
+	watching.send(pipeline("WATCH a\nGET a\nMULTI\nSET a 3\nEXEC"))
+	eventually(t, "both wait", func() bool {
+		waits := 0
+		for _, n := range ask(list[i].Server, func(l *loop) (waits int) {
+			for _, s := range l.sessions {
+				if s.parked {
+					waits++
+				}
+			}
+			return waits
+		}) {
+			waits += n
+		}
+		return waits == 2
+	})
+	close(goOn)
+	held.Wait()
+	waiting.want(bulk("2"))
+	for _, want := range []string{"+OK\r\n", bulk("2"), "+OK\r\n", "+QUEUED\r\n", "*1\r\n+OK\r\n"} {
+		watching.want(want)
+	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/larder-db/larder/engine/command"
 	"github.com/larder-db/larder/engine/keyspace"
@@ -13,6 +14,7 @@ const (
 	notServed  = "CLUSTERDOWN Hash slot not served"
 	noCluster  = "ERR This instance has cluster support disabled"
 	crossSlot  = "CROSSSLOT Keys in request don't hash to the same slot"
+	moved      = "MOVED "
 	noSlot     = -1
 	notInMulti = "ERR Command not allowed inside a transaction"
 )
@@ -78,13 +80,7 @@ func (r *routing) elsewhere(o *owner, slot int, secure bool) string {
 	if address == "" {
 		return noLeader
 	}
-	return fmt.Sprintf("MOVED %d %s", slot, address)
-}
-
-// turnedAway is the reply to a call that certainly is not, and will not be, applied, since this node does not lead its
-// shard, or not any more.
-func turnedAway(n *note) []byte {
-	return []byte("-" + n.session.servedElsewhere(n.slot) + "\r\n")
+	return fmt.Sprintf("%s%d %s", moved, slot, address)
 }
 
 // servedElsewhere words that this node does not lead the shard of a slot, or, with noSlot, of all.
@@ -104,6 +100,10 @@ func (s *session) redirect(e *entry, slot int, why string) bool {
 	}
 	if s.awaitLeader(slot, why) {
 		return false
+	}
+	if strings.HasPrefix(why, moved) {
+		r := s.server.node.routing.Load()
+		s.loop.led(r.owners[r.slots[slot]].shard)
 	}
 	if e.row.Name != execName {
 		return s.reject(e, why)

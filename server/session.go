@@ -674,6 +674,7 @@ func (s *session) read(ls *loopShard, slot int, e *entry, args [][]byte) bool {
 		case notHere:
 			return s.redirect(e, slot, s.servedElsewhere(slot))
 		}
+		s.loop.led(ls.shard.id)
 	}
 	if long {
 		s.loop.stats[e.id].calls++

@@ -98,7 +98,7 @@ func (s *session) queueable(e *entry, args [][]byte) (slot int, why string) {
 		why = deniedInCluster(e.row, args)
 	}
 	if why != "" {
-		if s.watcher != nil && s.watcher.spoilt(false) && strings.HasPrefix(why, "MOVED ") {
+		if s.watcher != nil && s.watcher.spoilt(false) && strings.HasPrefix(why, moved) {
 			return slot, "" // the slot went away, and EXEC will do nothing: that says it better
 		}
 		return slot, why

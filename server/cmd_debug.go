@@ -300,14 +300,13 @@ func debugPopulate(s *session, args [][]byte, w *resp.Writer) {
 	if len(args) > 3 {
 		prefix = args[3]
 	}
-	p := populate{server: s.server, routing: s.server.node.routing.Load(), db: s.db, prefix: append([]byte(nil), prefix...), count: numbers[0], size: numbers[1]}
+	p := populate{server: s.server, db: s.db, prefix: append([]byte(nil), prefix...), count: numbers[0], size: numbers[1]}
 	s.slowly(args, func(_ [][]byte, w *resp.Writer) { p.run(w) })
 }
 
 // populate writes many keys through the log, in pieces.
 type populate struct {
 	server      *Server
-	routing     *routing
 	db          int
 	prefix      []byte
 	count, size int64
@@ -318,8 +317,13 @@ func (p *populate) run(w *resp.Writer) {
 	row := command.Lookup([]byte("LARDER.POPULATE"))
 	each := max(1, min(populateKeys, populateBytes/(p.size+int64(len(p.prefix))+1)))
 	for start := int64(0); start < p.count; start += each {
-		for sh, b := range p.piece(row, start, min(each, p.count-start)) {
-			if why := p.propose(row, sh, b); why != "" {
+		r := p.server.node.routing.Load()
+		for sh, b := range p.piece(r, row, start, min(each, p.count-start)) {
+			why := p.propose(row, sh, b)
+			if why == noLeader && r.sole == nil { // they are not served here any more
+				continue
+			}
+			if why != "" {
 				w.Error(why)
 				return
 			}
@@ -329,7 +333,7 @@ func (p *populate) run(w *resp.Writer) {
 }
 
 // piece is what writes count keys from number start on. Where slots decide, keys that are not served here are left out.
-func (p *populate) piece(row *command.Command, start, count int64) map[*shard]*engine.Batch {
+func (p *populate) piece(r *routing, row *command.Command, start, count int64) map[*shard]*engine.Batch {
 	number := func(n int64) []byte { return strconv.AppendInt(nil, n, 10) }
 	batches := map[*shard]*engine.Batch{}
 	add := func(sh *shard, start, count int64) {
@@ -338,13 +342,13 @@ func (p *populate) piece(row *command.Command, start, count int64) map[*shard]*e
 		}
 		batches[sh].AddWrite(row, p.db, [][]byte{[]byte(row.Name), number(count), p.prefix, number(p.size), number(start)})
 	}
-	if sole := p.routing.sole; sole != nil {
+	if sole := r.sole; sole != nil {
 		add(sole, start, count)
 		return batches
 	}
 	for i := start; i < start+count; i++ {
 		slot := keyspace.Slot(fmt.Appendf(nil, "%s:%d", p.prefix, i))
-		if sh := p.routing.owners[p.routing.slots[slot]].local; sh != nil && sh.leads() {
+		if sh := r.owners[r.slots[slot]].local; sh != nil && sh.leads() {
 			add(sh, i, 1)
 		}
 	}

@@ -149,3 +149,16 @@ func TestThresholdsSteerEncodings(t *testing.T) {
 	says("s", "hashtable")
 	says("z", "skiplist")
 }
+
+// TestPopulateLeavesOut has a shard go elsewhere in the middle: keys that are not served here are left out.
+func TestPopulateLeavesOut(t *testing.T) {
+	t.Parallel()
+	ts := startSplit(t)
+	gone := ts.node.routing.Load().owners[2].local
+	c := ts.dial()
+	c.send(line("DEBUG POPULATE 100000"))
+	eventually(t, "it is under way", func() bool { return gone.engine.AppliedIndex() > 4 })
+	ts.lend(gone, "there:2")
+	ts.closeAgain(gone)
+	c.want("+OK\r\n")
+}

@@ -28,6 +28,7 @@ type fanned struct {
 	db      int
 	resp3   bool
 	wrote   []position
+	lost    bool // the last read failed since this node did not lead its shard any more
 }
 
 // fanOuts are the commands that are run so.
@@ -112,11 +113,12 @@ func (h holders) each(do func(sh *shard) bool) {
 // of steps.
 const steadyTries = 8
 
-// steadily has do go through the shards until no slot has moved meanwhile, or until it returns false.
-func (f *fanned) steadily(do func(h holders) bool) (ok bool) {
+// steadily has do go through the shards until no slot and no shard has moved meanwhile, or until it fails, and has answered so.
+func (f *fanned) steadily(w *resp.Writer, do func(h holders) bool) (ok bool) {
 	for range steadyTries {
 		before := f.look()
-		if ok = do(before); !ok || before.same(f.look()) {
+		unanswer(w)
+		if ok = do(before); !ok && !f.lost || before.same(f.look()) {
 			break
 		}
 	}
@@ -125,7 +127,8 @@ func (f *fanned) steadily(do func(h holders) bool) (ok bool) {
 
 // read runs the command on one shard, whose use the caller has. Where it fails, it answers so and returns nil.
 func (f *fanned) read(sh *shard, args [][]byte, w *resp.Writer) []byte {
-	if why := sh.waitProven(); why != "" {
+	why := sh.waitProven()
+	if f.lost = why != ""; f.lost {
 		w.Error(why)
 		return nil
 	}
@@ -142,9 +145,15 @@ func (f *fanned) read(sh *shard, args [][]byte, w *resp.Writer) []byte {
 	return part.Buf
 }
 
+// unanswer takes an answer back.
+func unanswer(w *resp.Writer) {
+	w.Buf = w.Buf[:0]
+	w.ResetErrors()
+}
+
 func (f *fanned) sum(args [][]byte, w *resp.Writer) {
 	total := int64(0)
-	ok := f.steadily(func(h holders) bool {
+	ok := f.steadily(w, func(h holders) bool {
 		total = 0
 		ok := true
 		h.each(func(sh *shard) bool {
@@ -166,7 +175,7 @@ func (f *fanned) sum(args [][]byte, w *resp.Writer) {
 func (f *fanned) concatenate(args [][]byte, w *resp.Writer) {
 	var all [][]byte
 	total := 0
-	ok := f.steadily(func(h holders) bool {
+	ok := f.steadily(w, func(h holders) bool {
 		all, total = nil, 0
 		ok := true
 		h.each(func(sh *shard) bool {
@@ -240,6 +249,10 @@ func (f *fanned) one(args [][]byte, w *resp.Writer) {
 		}
 		part := f.read(sh, args, w)
 		sh.unuse()
+		if part == nil && f.lost {
+			unanswer(w)
+			continue
+		}
 		if part == nil {
 			return
 		}
@@ -273,16 +286,18 @@ func (f *fanned) scan(args [][]byte, w *resp.Writer) {
 		step := append([][]byte{args[0], strconv.AppendUint(nil, cursor, 10)}, args[2:]...)
 		slot, table := keyspace.CursorSlot(cursor), sh.engine.Keys().Slots()
 		end := f.runEnd(sh, table, slot)
-		if !sh.use() {
-			w.Error(noLeader)
+		var part []byte
+		lost := !sh.use()
+		if !lost {
+			part = f.read(sh, step, w)
+			sh.unuse()
+			lost = f.lost
+		}
+		if part == nil && !lost {
 			return
 		}
-		part := f.read(sh, step, w)
-		sh.unuse()
-		if part == nil {
-			return
-		}
-		if sh.engine.Keys().Slots() != table || !shows(table.State(uint16(slot))) {
+		if lost || sh.engine.Keys().Slots() != table || !shows(table.State(uint16(slot))) {
+			unanswer(w)
 			if sh = f.next(&cursor); sh == nil {
 				break
 			}

@@ -187,47 +187,68 @@ func TestLostMajorityIsTold(t *testing.T) {
 	c.must("GET c", "-"+noLeader+"\r\n")
 }
 
-// TestWatchWaitsForANewLeader: who has been elected a moment ago may not know yet what is acknowledged, and WATCH waits as reads do.
-func TestWatchWaitsForANewLeader(t *testing.T) {
-	list := startThree(t)
-	if got := follow(t, list, "SET a 1"); got != "+OK\r\n" {
+// elected is a cluster in which a node has been elected, and leads no further than that: it cannot apply anything until goOn.
+type elected struct {
+	t      *testing.T
+	list   []*testServer
+	at     int
+	shards []*shard // of key a
+	before int      // who led before
+	goOn   func()
+}
+
+func startElected(t *testing.T) *elected {
+	t.Helper()
+	x := &elected{t: t, list: startThree(t)}
+	if got := follow(t, x.list, "SET a 1"); got != "+OK\r\n" {
 		t.Fatal(got)
 	}
-	var old, next *shard
-	shards := make([]*shard, len(list))
-	for i, ts := range list {
+	for i, ts := range x.list {
 		r := ts.node.routing.Load()
-		shards[i] = ts.node.shard(r.owners[r.slots[keyspace.Slot([]byte("a"))]].shard)
-		if shards[i].leads() {
-			old = shards[i]
+		x.shards = append(x.shards, ts.node.shard(r.owners[r.slots[keyspace.Slot([]byte("a"))]].shard))
+		if x.shards[i].leads() {
+			x.before = i
 		}
 	}
-	i := slices.IndexFunc(shards, func(sh *shard) bool { return sh != old })
-	next = shards[i]
-	waiting, watching := list[i].dial(), list[i].dial()
-
+	x.at = (x.before + 1) % len(x.list)
 	holds, goOn := make(chan struct{}), make(chan struct{})
 	var held sync.WaitGroup
 	held.Go(func() {
-		if _, err := next.engine.Keys().States(nil, false, func([]keyspace.KeyState) { close(holds); <-goOn }); err != nil {
+		if _, err := x.shards[x.at].engine.Keys().States(nil, false, func([]keyspace.KeyState) { close(holds); <-goOn }); err != nil {
 			t.Error(err)
 		}
 	})
+	x.goOn = sync.OnceFunc(func() { close(goOn); held.Wait() })
+	t.Cleanup(x.goOn)
 	<-holds
-	if got := follow(t, list, "SET a 2"); got != "+OK\r\n" {
+	if got := follow(t, x.list, "SET a 2"); got != "+OK\r\n" {
 		t.Fatal(got)
 	}
-	servers := old.group.Stats().Servers
-	to := servers[slices.IndexFunc(servers, func(s raft.Server) bool { return s.ID == raft.ServerID(list[i].node.member.id.Node) })]
-	if err := old.group.TransferLeadership(to.ID, to.Address); err != nil {
-		t.Fatal(err)
+	x.transfer(x.before, x.at)
+	return x
+}
+
+// transfer hands the leadership on.
+func (x *elected) transfer(from, to int) {
+	x.t.Helper()
+	id, group := raft.ServerID(x.list[to].node.member.id.Node), x.shards[from].group
+	servers := group.Stats().Servers
+	i := slices.IndexFunc(servers, func(s raft.Server) bool { return s.ID == id })
+	if err := group.TransferLeadership(id, servers[i].Address); err != nil {
+		x.t.Fatal(err)
 	}
-	eventually(t, "it leads", next.leads)
+	eventually(x.t, "it leads", x.shards[to].leads)
+}
+
+// TestWatchWaitsForANewLeader: who has been elected a moment ago may not know yet what is acknowledged, and WATCH waits as reads do.
+func TestWatchWaitsForANewLeader(t *testing.T) {
+	x := startElected(t)
+	waiting, watching := x.list[x.at].dial(), x.list[x.at].dial()
 	waiting.send(line("GET a"))
 	watching.send(pipeline("WATCH a\nGET a\nMULTI\nSET a 3\nEXEC"))
 	eventually(t, "both wait", func() bool {
 		waits := 0
-		for _, n := range ask(list[i].Server, func(l *loop) (waits int) {
+		for _, n := range ask(x.list[x.at].Server, func(l *loop) (waits int) {
 			for _, s := range l.sessions {
 				if s.parked {
 					waits++
@@ -239,10 +260,35 @@ func TestWatchWaitsForANewLeader(t *testing.T) {
 		}
 		return waits == 2
 	})
-	close(goOn)
-	held.Wait()
+	x.goOn()
 	waiting.want(bulk("2"))
 	for _, want := range []string{"+OK\r\n", bulk("2"), "+OK\r\n", "+QUEUED\r\n", "*1\r\n+OK\r\n"} {
 		watching.want(want)
+	}
+}
+
+// TestFanOutsLeaveOutWhatIsLost: commands on all that a node leads leave out the shard whose leadership it loses while they wait for it.
+func TestFanOutsLeaveOutWhatIsLost(t *testing.T) {
+	for _, question := range []struct{ command, want string }{
+		{"DBSIZE", ":0\r\n"},
+		{"KEYS *", "*0\r\n"},
+		{"SCAN 0", "*2\r\n$1\r\n0\r\n*0\r\n"},
+	} {
+		x := startElected(t)
+		c := x.list[x.at].dial()
+		c.send(line(question.command))
+		eventually(t, "a worker has it", func() bool {
+			return slices.Contains(ask(x.list[x.at].Server, func(l *loop) (busy int) {
+				for _, s := range l.sessions {
+					if s.busy {
+						busy++
+					}
+				}
+				return busy
+			}), 1)
+		})
+		x.transfer(x.at, x.before)
+		c.want(question.want)
+		x.goOn()
 	}
 }

@@ -163,6 +163,7 @@ func (l *Log) syncCurrentLocked() error {
 
 func (l *Log) countSyncLocked(position int64, took time.Duration) {
 	l.mu.syncs++
+	l.mu.syncTime += took
 	l.mu.lastSync = took
 	l.mu.slowestSync = max(l.mu.slowestSync, took)
 	if l.opts.Synced != nil {

@@ -58,6 +58,7 @@ type Log struct {
 
 		writes, syncs   uint64
 		lastSync        time.Duration
+		syncTime        time.Duration
 		slowestSync     time.Duration
 		segmentsRetired uint64
 	}
@@ -263,6 +264,7 @@ type Stats struct {
 	Written         int64  // bytes of records
 	Unsynced        int64  // of these, not yet on stable storage
 	Syncs           uint64
+	SyncTime        time.Duration // of all of them
 	LastSync        time.Duration
 	SlowestSync     time.Duration
 	SegmentsRetired uint64
@@ -288,6 +290,7 @@ func (l *Log) Stats() Stats {
 		Written:         l.mu.written,
 		Unsynced:        l.mu.written - l.mu.synced,
 		Syncs:           l.mu.syncs,
+		SyncTime:        l.mu.syncTime,
 		LastSync:        l.mu.lastSync,
 		SlowestSync:     l.mu.slowestSync,
 		SegmentsRetired: l.mu.segmentsRetired,

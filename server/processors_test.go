@@ -1,6 +1,9 @@
 package server
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func TestThrift(t *testing.T) {
 	x := newThrift(8)
@@ -29,4 +32,31 @@ func TestThrift(t *testing.T) {
 	if x := newThrift(1); x.few != 1 {
 		t.Fatal(x.few)
 	}
+}
+
+func TestSlowDisk(t *testing.T) {
+	x := newThrift(2)
+	look := func(want bool, n uint64, each time.Duration, times int) {
+		t.Helper()
+		for i := range times {
+			if got := x.synced(n, time.Duration(n)*each, processorLook); got != want {
+				t.Fatalf("slow: %v after %d looks", got, i+1)
+			}
+		}
+	}
+	look(false, 0, 0, 100)
+	look(false, 400, 200*time.Microsecond, 100) // quick ones, however many
+	look(false, 1, 60*time.Millisecond, 1)      // one that takes long
+	look(false, 400, 200*time.Microsecond, 20)
+	for range 10 { // one a second
+		look(false, 1, 20*time.Millisecond, 1)
+		look(false, 0, 0, 9)
+	}
+	look(true, 45, 2*time.Millisecond, 1)
+	look(true, 45, 2*time.Millisecond, 100)
+	look(true, 0, 0, 5)
+	for range 20 {
+		x.synced(400, 80*time.Millisecond, processorLook)
+	}
+	look(false, 400, 200*time.Microsecond, 1)
 }

@@ -287,19 +287,22 @@ func (f *fanned) scan(args [][]byte, w *resp.Writer) {
 		slot, table := keyspace.CursorSlot(cursor), sh.engine.Keys().Slots()
 		end := f.runEnd(sh, table, slot)
 		var part []byte
-		lost := !sh.use()
-		if !lost {
+		if f.lost = !sh.use(); !f.lost {
 			part = f.read(sh, step, w)
 			sh.unuse()
-			lost = f.lost
 		}
-		if part == nil && !lost {
+		if part == nil && !f.lost {
 			return
 		}
-		if lost || sh.engine.Keys().Slots() != table || !shows(table.State(uint16(slot))) {
+		if f.lost || sh.engine.Keys().Slots() != table || !shows(table.State(uint16(slot))) {
 			unanswer(w)
+			before := sh
 			if sh = f.next(&cursor); sh == nil {
 				break
+			}
+			if f.lost && sh == before { // it leads as far as it knows, and cannot prove it
+				w.Error(noLeader)
+				return
 			}
 			continue
 		}

@@ -26,6 +26,14 @@ const monitorSlack = time.Millisecond
 // otherSlack names what tells the program, started anew, the slack of all other threads, in nanoseconds.
 const otherSlack = "LARDER_TIMER_SLACK"
 
+// init is run on the process's first thread. From another one execve would lose what the first one alone has, as the signal for the
+// death of a parent.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == "server" {
+		relaxMonitor()
+	}
+}
+
 // relaxMonitor gives the monitor its slack. The thread is started before any of the program's own code, only it could set its own
 // slack, and it has that of the thread that started it, which outlives execve. So the program starts itself anew, in the same
 // process, and gives the other threads back what they had; a few that the monitor starts by itself keep its slack. Where that is
@@ -38,8 +46,6 @@ func relaxMonitor() {
 		}
 		return
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	ns, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 	if err != nil || time.Duration(ns) >= monitorSlack {
 		return

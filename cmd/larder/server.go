@@ -26,7 +26,6 @@ type serverCmd struct {
 const startTimeout = 10 * time.Minute
 
 func (s *serverCmd) Run() error {
-	relaxMonitor()
 	c, warnings, err := config.Load(config.Options{Version: server.Version, Args: s.Args, Stdin: os.Stdin})
 	if err != nil {
 		var faults *config.LoadError

@@ -36,7 +36,7 @@ func init() {
 
 // relaxMonitor gives the monitor its slack. The thread is started before any of the program's own code, only it could set its own
 // slack, and it has that of the thread that started it, which outlives execve. So the program starts itself anew, in the same
-// process, and gives the other threads back what they had; a few that the monitor starts by itself keep its slack. Where that is
+// process, and gives the other threads back what they had; a few keep the monitor's, as those do that it starts. Where that is
 // not allowed, or somebody has chosen a slack already, all stays as it is.
 func relaxMonitor() {
 	if kept, ok := os.LookupEnv(otherSlack); ok {

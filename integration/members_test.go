@@ -75,7 +75,7 @@ func mustCluster(t testing.TB, n *server, args ...string) string {
 	t.Helper()
 	out, err := onCluster(t, n, args...)
 	if err != nil {
-		t.Fatalf("larder cluster %s: %v: %s\nthe node said:\n%s", strings.Join(args, " "), err, out, n.output.String())
+		t.Fatalf("larder cluster %s: %v: %s", strings.Join(args, " "), err, out)
 	}
 	return out
 }
@@ -149,6 +149,32 @@ func leaderOf(t testing.TB, nodes []*server) (leader *server, others []*server) 
 		return leader != nil
 	})
 	return leader, others
+}
+
+// TestJoinersThatCouldNotStart: the cluster took them in, but told them nothing yet when they ended, and they come back at other
+// addresses.
+func TestJoinersThatCouldNotStart(t *testing.T) {
+	t.Parallel()
+	first := newMember(t, nil)
+	first.start()
+	for range 2 {
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := taken.Addr().(*net.TCPAddr).Port
+		n := newMember(t, first)
+		n.process = startProcess(t, exec.Command(n.program, n.args(port)...))
+		err = n.wait(t)
+		if said := n.output.String(); err == nil || !strings.Contains(said, "joined the cluster") || !strings.Contains(said, "address already in use") {
+			t.Fatalf("a node whose port is taken ends with %v and says:\n%s", err, said)
+		}
+		if err := taken.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n.start()
+	}
+	settle(t, first, 3)
 }
 
 func TestMembersComeAndGo(t *testing.T) {

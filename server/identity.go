@@ -19,6 +19,9 @@ type nodeIdentity struct {
 	Cluster string `json:"cluster,omitempty"` // likewise; "" while it is about to join
 	Seed    uint64 `json:"seed,omitempty"`    // of the keys' hashes, the same in all of the cluster
 	Founder bool   `json:"founder,omitempty"` // it began the cluster
+	// Members are the peer addresses of the others at the time when this node joined: whom it turns to as long as it has
+	// learned nothing newer.
+	Members []string `json:"members,omitempty"`
 	// Recovering says that this node is being made the only one of a new cluster (recover.go), and is neither yet.
 	Recovering bool `json:"recovering,omitempty"`
 }

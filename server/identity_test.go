@@ -3,6 +3,7 @@ package server
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -12,12 +13,12 @@ func TestIdentityIsKept(t *testing.T) {
 	if _, ok, err := loadIdentity(dir); ok || err != nil {
 		t.Fatalf("a new folder: %v, %v", ok, err)
 	}
-	want := nodeIdentity{Node: randomHex(), Cluster: randomHex(), Seed: 1<<64 - 1, Founder: true}
+	want := nodeIdentity{Node: randomHex(), Cluster: randomHex(), Seed: 1<<64 - 1, Founder: true, Members: []string{"127.0.0.1:1"}}
 	if err := want.save(dir); err != nil {
 		t.Fatal(err)
 	}
 	got, ok, err := loadIdentity(dir)
-	if !ok || err != nil || got != want {
+	if !ok || err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("%+v, %v, %v; want %+v", got, ok, err, want)
 	}
 }

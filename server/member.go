@@ -222,6 +222,7 @@ func (m *member) join(ctx context.Context, v *config.Values) error {
 			m.id.Cluster, m.id.Seed = d.ClusterID, d.Seed // what the endpoint says of this node stays as it is
 			m.cluster.Store(&d.ClusterID)
 			m.joined = cluster.NewView(&d)
+			m.id.Members = m.known(m.joined)
 			m.node.log.Info("joined the cluster", "cluster", d.ClusterID, "node", m.id.Node, "nodes", len(d.Nodes))
 			return m.id.save(v.Dir)
 		}

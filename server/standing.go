@@ -16,16 +16,18 @@ const standingLook = 2 * time.Second
 // askStanding has a node learn that it was removed. Who was away meanwhile hears nothing of it: the others send it nothing,
 // and do not answer its requests for votes. So while the meta group has no leader here, or the document does not list this
 // node, it asks those that it knows of. An older document, as a new member replays it, does not list it either: only what is
-// answered counts.
+// answered counts. By the way it tells them where it is now.
 func (m *member) askStanding(ctx context.Context) {
 	look := time.NewTicker(standingLook)
 	defer look.Stop()
 	var strangers peer.Quiet
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-look.C:
+	for first := m.view() == nil; ; first = false { // then it has waited for the document in vain already
+		if !first {
+			select {
+			case <-ctx.Done():
+				return
+			case <-look.C:
+			}
 		}
 		v := m.meta.Load().View()
 		if _, leader := m.system.Load().group.Leader(); leader != "" && (v == nil || v.Node(cluster.NodeID(m.id.Node)) != nil) {
@@ -51,7 +53,7 @@ func (m *member) askStanding(ctx context.Context) {
 }
 
 // known are the peer addresses of the others, by the document or else, as long as there is none, by the meta group's
-// configuration.
+// configuration and by what the cluster said when it took this node in.
 func (m *member) known(v *cluster.View) (list []string) {
 	if v != nil {
 		for _, n := range v.Document.Nodes {
@@ -66,5 +68,5 @@ func (m *member) known(v *cluster.View) (list []string) {
 			list = append(list, raftfsm.DialAddress(s.Address))
 		}
 	}
-	return list
+	return append(list, m.id.Members...)
 }

@@ -54,8 +54,10 @@ race:
 		LARDER_RACE=1 $(GO) test -race -count=1 -timeout 10m -run 'HistoryOf' ./integration/history; \
 	fi
 
+# What the processes of a test that failed were doing is kept in bin/_artifacts.
 integration:
-	$(GO) test -count=1 -timeout 12m ./integration/...
+	mkdir -p bin
+	$(GO) test -count=1 -timeout 12m -artifacts -outputdir $(CURDIR)/bin ./integration/...
 
 bench:
 	$(GO) run ./benchmarks $(BENCH)

@@ -3,8 +3,11 @@ package integration
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,7 +41,7 @@ type output struct {
 func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.mu.text.Len() < 1<<20 {
+	if o.mu.text.Len() < 4<<20 {
 		o.mu.text.Write(b)
 	}
 	return len(b), nil
@@ -63,8 +66,32 @@ func startProcess(t testing.TB, cmd *exec.Cmd) *process {
 		p.err = cmd.Wait()
 		close(p.ended)
 	}()
-	t.Cleanup(p.kill)
+	t.Cleanup(func() {
+		if t.Failed() {
+			p.tell(t)
+		}
+		p.kill()
+	})
 	return p
+}
+
+// tell has a test that failed show what the process said, and keep what its goroutines were doing, if it still runs.
+func (p *process) tell(t testing.TB) {
+	said := p.output.String()
+	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err == nil {
+		select {
+		case <-p.ended:
+		case <-time.After(patience / 10): // it may be stopped
+		}
+	}
+	t.Logf("%s said:\n%s", p.cmd, said)
+	if traces := strings.TrimPrefix(p.output.String(), said); strings.Contains(traces, "goroutine ") {
+		file := filepath.Join(t.ArtifactDir(), fmt.Sprint(p.cmd.Process.Pid, ".txt"))
+		if err := os.WriteFile(file, []byte(traces), 0o644); err != nil {
+			t.Log(err)
+		}
+		t.Log("its goroutines are in", file)
+	}
 }
 
 // kill ends the process as kill -9 does and waits until it is gone.

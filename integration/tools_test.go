@@ -14,7 +14,7 @@ import (
 // runTool runs a program to its end and returns what it wrote, standard error included.
 func runTool(t testing.TB, stdin []byte, program string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience+patience/4) // some are told to be patient themselves
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdin = bytes.NewReader(stdin)

@@ -9,19 +9,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/larder-db/larder/integration/nodes"
 )
 
 // ofIoredis is ioredis in a process of its own, as a client of a cluster or of Sentinel. It is not there everywhere, and no
 // test may fetch it: LARDER_IOREDIS names a folder with a node_modules that has it. Without that, what it makes of replies is
 // left to ofRules, which goes by the same rules.
-func ofIoredis(t *testing.T, kind string, nodes []*server) []keeper {
+func ofIoredis(t *testing.T, kind string, members []*server) []keeper {
 	t.Helper()
 	folder := os.Getenv("LARDER_IOREDIS")
 	if folder == "" {
 		t.Log("IOREDIS IS NOT TESTED: LARDER_IOREDIS does not say where it is")
 		return nil
 	}
-	cmd := exec.Command("node", append([]string{"testdata/ioredis.js", kind}, addrsOf(nodes)...)...)
+	cmd := exec.Command("node", append([]string{"testdata/ioredis.js", kind}, addrsOf(members)...)...)
 	cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(folder, "node_modules"))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -32,8 +34,7 @@ func ofIoredis(t *testing.T, kind string, nodes []*server) []keeper {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tieToUs(cmd)
-	if err := cmd.Start(); err != nil {
+	if err := nodes.Spawn(cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

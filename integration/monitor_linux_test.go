@@ -1,10 +1,10 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,13 +17,14 @@ import (
 func TestMonitorIsRelaxed(t *testing.T) {
 	t.Parallel()
 	const relaxed = 1_000_000
-	runtime.LockOSThread() // whose slack the server comes with
-	defer runtime.UnlockOSThread()
-	ours, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
-	if err != nil {
-		t.Fatal(err)
+	s, ours := newLarder(t, t.TempDir()), 0
+	s.around = func(start func() error) (err error) {
+		if ours, err = unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0); err != nil {
+			return err
+		}
+		return start()
 	}
-	s := startLarder(t)
+	s.start()
 	first, others := timerSlacks(t, s)
 	if others[relaxed] == 0 || others[ours] <= others[relaxed] || first != ours {
 		t.Errorf("the first thread has %d ns, of the others that many have so many: %v", first, others)
@@ -52,11 +53,15 @@ func TestMonitorIsRelaxed(t *testing.T) {
 func TestChosenTimerSlackIsKept(t *testing.T) {
 	t.Parallel()
 	const chosen = 3_000_000
-	runtime.LockOSThread() // for good: the thread ends with the test
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, chosen, 0, 0, 0); err != nil {
-		t.Fatal(err)
+	s := newLarder(t, t.TempDir())
+	s.around = func(start func() error) error {
+		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, chosen, 0, 0, 0); err != nil {
+			return err
+		}
+		return errors.Join(start(), unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)) // what it was is its default
 	}
-	if first, others := timerSlacks(t, startLarder(t)); first != chosen || len(others) != 1 || others[chosen] == 0 {
+	s.start()
+	if first, others := timerSlacks(t, s); first != chosen || len(others) != 1 || others[chosen] == 0 {
 		t.Errorf("the first thread has %d ns, of the others that many have so many: %v", first, others)
 	}
 }

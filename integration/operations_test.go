@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/larder-db/larder/integration/nodes"
 )
 
 // docsPatience bounds what a page tells the reader to do.
@@ -45,12 +48,15 @@ func TestOperationsAsWritten(t *testing.T) {
 	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(larderProgram)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	tieToUs(cmd)
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	out, err := cmd.CombinedOutput()
-	if cmd.Process != nil {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whoever the page has left running
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := nodes.Spawn(cmd); err != nil {
+		t.Fatal(err)
 	}
+	err = cmd.Wait()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whoever the page has left running
+	out := said.Bytes()
 	if err != nil {
 		t.Errorf("%v:\n%s", err, out[max(0, len(out)-8000):])
 		logs, _ := filepath.Glob(filepath.Join(folder, "*.log"))

@@ -56,10 +56,15 @@ func (o *output) String() string {
 // startProcess starts the command and sees to it that it does not outlive the test.
 func startProcess(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
+	return startWithin(t, cmd, nil)
+}
+
+// startWithin is startProcess with something around the start: see nodes.SpawnWithin.
+func startWithin(t testing.TB, cmd *exec.Cmd, around func(start func() error) error) *process {
+	t.Helper()
 	p := &process{cmd: cmd, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &p.output, &p.output
-	tieToUs(cmd)
-	if err := cmd.Start(); err != nil {
+	if err := nodes.SpawnWithin(cmd, around); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -120,6 +125,7 @@ type server struct {
 	args    func(port int) []string
 	port    int
 	dir     string
+	around  func(start func() error) error // its starts (nodes.SpawnWithin); nil: nothing is
 }
 
 func (s *server) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
@@ -170,7 +176,7 @@ func (s *server) start() {
 		if port == 0 {
 			port = freePort(s.t)
 		}
-		s.process = startProcess(s.t, exec.Command(s.program, s.args(port)...))
+		s.process = startWithin(s.t, exec.Command(s.program, s.args(port)...), s.around)
 		if err = s.await(port); err == nil {
 			s.port = port
 			return

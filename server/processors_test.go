@@ -3,6 +3,10 @@ package server
 import (
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/raftfsm"
 )
 
 func TestThrift(t *testing.T) {
@@ -59,4 +63,28 @@ func TestSlowDisk(t *testing.T) {
 		x.synced(400, 80*time.Millisecond, processorLook)
 	}
 	look(false, 400, 200*time.Microsecond, 1)
+}
+
+// TestMovesAsLeader: only a node on whose shards clients wait uses all its processors for what moves.
+func TestMovesAsLeader(t *testing.T) {
+	t.Parallel()
+	ts := start(t)
+	n := ts.node
+	n.member.stop() // nobody else is to open and close shards
+	n.member.following.Wait()
+	n.moving.Store(false)
+	if n.movesAsLeader() {
+		t.Error("nothing moves")
+	}
+	n.moving.Store(true)
+	if !n.movesAsLeader() {
+		t.Error("its shard is led here")
+	}
+	ts.closeAgain(n.sole())
+	if _, err := n.openShard(shardOptions{id: 2, self: raft.ServerID(n.member.id.Node), transport: raftfsm.NewLoopback("here:1"), seed: n.member.seed}); err != nil {
+		t.Fatal(err)
+	}
+	if n.movesAsLeader() {
+		t.Error("its shard is led by nobody")
+	}
 }

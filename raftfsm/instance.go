@@ -158,6 +158,7 @@ func (t *lentTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q
 	if err == nil && a.Success && q.PrevLogEntry+uint64(len(q.Entries)) > 0 {
 		t.group.pins.advance(id, q.PrevLogEntry+uint64(len(q.Entries)), q.LeaderCommitIndex)
 	}
+	t.gather(id, len(q.Entries))
 	return err
 }
 
@@ -167,7 +168,11 @@ func (t *lentTransport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAd
 	if t.group.pins.holds(id) {
 		return nil, raft.ErrPipelineReplicationNotSupported
 	}
-	return t.sentry.AppendEntriesPipeline(id, to)
+	p, err := t.sentry.AppendEntriesPipeline(id, to)
+	if err != nil {
+		return nil, err
+	}
+	return gatheringPipeline{p, t, id}, nil
 }
 
 // InstallSnapshot sends the follower what was opened.

@@ -19,8 +19,9 @@ import (
 
 // logPins say from where on the log is to be kept for followers.
 type logPins struct {
-	count atomic.Int32 // of followers that catch up
-	mu    struct {
+	count  atomic.Int32 // of followers that catch up
+	needed atomic.Bool  // by one of those, or by one that is being sent a snapshot
+	mu     struct {
 		sync.Mutex
 		open     map[*openCheckpoint]uint64 // being sent: A
 		catching map[raft.ServerID]uint64   // installed: the last entry that is known to be there
@@ -49,6 +50,12 @@ func (p *logPins) set(x *openCheckpoint, index uint64) {
 		p.mu.open = make(map[*openCheckpoint]uint64)
 	}
 	p.mu.open[x] = index
+	p.countLocked()
+}
+
+func (p *logPins) countLocked() {
+	p.count.Store(int32(len(p.mu.catching)))
+	p.needed.Store(len(p.mu.open)+len(p.mu.catching) > 0)
 }
 
 // close ends what open began.
@@ -56,6 +63,7 @@ func (p *logPins) close(x *openCheckpoint) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.mu.open, x)
+	p.countLocked()
 }
 
 // follow keeps the log for a follower that has everything up to index.
@@ -66,7 +74,7 @@ func (p *logPins) follow(id raft.ServerID, index uint64) {
 		p.mu.catching = make(map[raft.ServerID]uint64)
 	}
 	p.mu.catching[id] = index
-	p.count.Store(int32(len(p.mu.catching)))
+	p.countLocked()
 }
 
 // holds says whether the log is kept for a follower that catches up.
@@ -92,8 +100,8 @@ func (p *logPins) advance(id raft.ServerID, index, committed uint64) {
 	}
 	if p.mu.catching[id] = index; index+caughtUp >= committed {
 		delete(p.mu.catching, id)
+		p.countLocked()
 	}
-	p.count.Store(int32(len(p.mu.catching)))
 }
 
 // forget lets the log go that is kept for followers that catch up: this node leads them no more.
@@ -101,7 +109,7 @@ func (p *logPins) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.mu.catching)
-	p.count.Store(0)
+	p.countLocked()
 }
 
 // lowest is from where on the log is to be kept; ok is false if that is nowhere.

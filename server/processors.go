@@ -15,9 +15,10 @@ import (
 //
 // While slots or replicas are on their way a node that leads uses all: that is much work with files, and a goroutine that waits
 // for a file keeps its processor for up to 10 ms, until the runtime's monitor takes it away. Where there is no other, all wait
-// with it: the clients' p99 while a node joined was 14 ms with one processor, 7 with two. Behind who does not lead nobody waits,
-// and with all its processors it would take some from others on the same machine. So it is where the log's disk is slow: with
-// syncs of 2 ms one after the other, 95 in 100 reads were answered within 2.2 ms by one processor, within 0.8 by two.
+// with it: the clients' p99 while a node joined was 14 ms with one processor, 7 with two. For who leads nothing clients wait at
+// most as for one of several voters, and with all its processors it would take some from others on the same machine. All are used
+// also where the log's disk is slow: with syncs of 2 ms one after the other, 95 in 100 reads were answered within 2.2 ms by one
+// processor, within 0.8 by two.
 const (
 	processorLook = 100 * time.Millisecond
 	busyShare     = 0.95 // of the few processors that is used: they do not suffice
@@ -109,7 +110,7 @@ func (srv *Server) SpareProcessors(ctx context.Context) {
 	}
 }
 
-// movesAsLeader says whether slots or replicas are on their way, and clients wait for what a shard does here meanwhile.
+// movesAsLeader says whether slots or replicas are on their way while this node leads a shard.
 func (n *node) movesAsLeader() bool {
 	return n.moving.Load() && slices.ContainsFunc(n.local(), func(sh *shard) bool { return sh.group.CanRead() })
 }

@@ -65,7 +65,7 @@ func TestSlowDisk(t *testing.T) {
 	look(false, 400, 200*time.Microsecond, 1)
 }
 
-// TestMovesAsLeader: only a node on whose shards clients wait uses all its processors for what moves.
+// TestMovesAsLeader: only a node that leads uses all its processors for what moves.
 func TestMovesAsLeader(t *testing.T) {
 	t.Parallel()
 	ts := start(t)

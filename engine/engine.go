@@ -410,6 +410,25 @@ func (e *Engine) warmNodesOf(row *command.Command, db int, args [][]byte) error 
 	return e.keys.WarmFor(db, func(tx *keyspace.Tx) { row.Do(tx, args, reply.Discard) })
 }
 
+// Warm fetches an entry's cold keys one after the other and calls step after each key, so that a caller in no hurry can do other things
+// in between. It is called by whom Apply is called by, which reports what goes wrong.
+func (e *Engine) Warm(entry []byte, step func()) {
+	if e.keys.AllWarm() {
+		return
+	}
+	_, commands, err := DecodeHeader(entry)
+	if err != nil {
+		return
+	}
+	keys := e.declare.of(commands)
+	for i := range keys {
+		if e.keys.Warm(keys[i:i+1]) != nil {
+			return
+		}
+		step()
+	}
+}
+
 // Prefetch starts the fetches of an entry's cold keys and returns at once. The bytes are not kept.
 func (e *Engine) Prefetch(entry []byte) {
 	if e.keys.AllWarm() {

@@ -281,6 +281,43 @@ func TestLargeStringsGrowInPlace(t *testing.T) {
 	e.close()
 }
 
+// Warm fetches one key after the other; who meets them then need not wait.
+func TestWarmFetchesInSteps(t *testing.T) {
+	e := openTest(t, vfs.NewMem())
+	defer e.close()
+	keys := []string{"a", "b", "c", "d"} // of different slots
+	for _, k := range keys {
+		e.do("SET", k, "1")
+	}
+	e.commit()
+	e.chill()
+	cold := func(key string) bool {
+		e.Keys().RLock()
+		defer e.Keys().RUnlock()
+		var tx keyspace.Tx
+		tx.Begin(e.Keys(), keyspace.Reading, 0, 1, 0)
+		tx.Get(0, []byte(key))
+		return tx.Cold()
+	}
+	b := Batch{}
+	b.AddWrite(command.Lookup([]byte("DEL")), 0, byteArgs("DEL", "a", "b"))
+	b.AddWrite(command.Lookup([]byte("SET")), 0, byteArgs("SET", "c", "2"))
+	entry := b.Seal(Header{})
+	steps := 0
+	e.Warm(entry, func() {
+		for i, k := range keys {
+			if cold(k) != (i > steps) {
+				t.Errorf("after step %d: %s is cold: %v", steps, k, cold(k))
+			}
+		}
+		steps++
+	})
+	if steps != 3 {
+		t.Fatalf("%d steps", steps)
+	}
+	e.Warm(entry[:entryHeader-1], func() { t.Error("a step of no entry") })
+}
+
 func FuzzDecodeEntry(f *testing.F) {
 	b := Batch{}
 	b.AddWrite(command.Lookup([]byte("SET")), 3, byteArgs("SET", "key", "value"))
@@ -299,6 +336,7 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Cleanup(e.close)
 	f.Fuzz(func(t *testing.T, entry []byte) {
 		e.Prefetch(entry)
+		e.Warm(entry, func() {})
 		_, rest, err := DecodeHeader(entry)
 		if err != nil {
 			return

@@ -73,7 +73,10 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		switch l.Type {
 		case raft.LogCommand:
 			if f.pace.paced() {
-				f.pace.apply(func() { f.apply(l) })
+				f.pace.apply(func() {
+					f.engine.Warm(l.Data, f.pace.step)
+					f.apply(l)
+				})
 			} else {
 				f.apply(l)
 			}

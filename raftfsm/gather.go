@@ -10,15 +10,15 @@ import (
 // A message costs its sender, its receiver and the receiver's disk much the same whether it bears one entry or many, and a follower is
 // sent some thousand a second, each as soon as there is an entry. No write waits for what a learner acknowledges. So while a
 // replica of the group is sent a snapshot or catches up behind one, learners are sent the entries of a few milliseconds at a time: what
-// that saves is for the clients.
+// that saves is for the clients. One that lags is not sent all that it lacks at once either, unless there is too much of that.
 
 // learnersWait is for how long entries gather then.
 const learnersWait = 3 * time.Millisecond
 
-// gathers says whether more entries are to gather before a replica that was just sent so many is sent the next ones: not if it
-// lags, so that there are more than enough already.
-func (t *lentTransport) gathers(id raft.ServerID, sent int) bool {
-	if sent == 0 || sent >= caughtUp || !t.group.pins.needed.Load() {
+// gathers says whether more entries are to gather before a replica that was just sent some is sent the next ones.
+func (t *lentTransport) gathers(id raft.ServerID, q *raft.AppendEntriesRequest) bool {
+	sent := len(q.Entries)
+	if sent == 0 || !t.group.pins.needed.Load() || sent >= caughtUp && t.group.mustHurry(q.PrevLogEntry) {
 		return false
 	}
 	return slices.ContainsFunc(t.group.proof.configuration().Servers, func(s raft.Server) bool {
@@ -27,8 +27,8 @@ func (t *lentTransport) gathers(id raft.ServerID, sent int) bool {
 }
 
 // gather waits while they do, but not for longer than the instance runs.
-func (t *lentTransport) gather(id raft.ServerID, sent int) {
-	if !t.gathers(id, sent) {
+func (t *lentTransport) gather(id raft.ServerID, q *raft.AppendEntriesRequest) {
+	if !t.gathers(id, q) {
 		return
 	}
 	wait := time.NewTimer(learnersWait)
@@ -50,7 +50,7 @@ type gatheringPipeline struct {
 func (p gatheringPipeline) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	f, err := p.AppendPipeline.AppendEntries(q, a)
 	if err == nil {
-		p.transport.gather(p.to, len(q.Entries))
+		p.transport.gather(p.to, q)
 	}
 	return f, err
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// TestEntriesForLearnersGather: while somebody catches up, for learners that do not lag themselves.
+// TestEntriesForLearnersGather: while somebody catches up, for learners, and for one that lags while there is no hurry.
 func TestEntriesForLearnersGather(t *testing.T) {
 	n := newNode(t, "a").open().ready()
 	defer n.close()
@@ -14,9 +14,10 @@ func TestEntriesForLearnersGather(t *testing.T) {
 		t.Fatal(err)
 	}
 	transport := &lentTransport{group: n.group}
+	n.group.opts.PinBytes = 1 << 20
 	want := func(gathers bool, to raft.ServerID, sent int) {
 		t.Helper()
-		if transport.gathers(to, sent) != gathers {
+		if transport.gathers(to, &raft.AppendEntriesRequest{PrevLogEntry: 1, Entries: make([]*raft.Log, sent)}) != gathers {
 			t.Errorf("%d entries sent to %s: %v", sent, to, !gathers)
 		}
 	}
@@ -27,9 +28,12 @@ func TestEntriesForLearnersGather(t *testing.T) {
 	}
 	want(true, "b", 1)
 	want(true, "b", caughtUp-1)
-	want(false, "b", caughtUp) // it lags
-	want(false, "b", 0)        // a heartbeat
-	want(false, "a", 1)        // a voter
+	want(true, "b", caughtUp) // it lags
+	n.group.opts.PinBytes = 0
+	want(false, "b", caughtUp) // by more than is kept
+	want(true, "b", caughtUp-1)
+	want(false, "b", 0) // a heartbeat
+	want(false, "a", 1) // a voter
 	want(false, "c", 1)
 	n.group.pins.follow("c", 1)
 	n.group.pins.close(x)

@@ -38,6 +38,9 @@ func (g *Group) start(broken bool, pace *applyPacer) error {
 	store.pace = pace
 	i := &instance{checkpoints: &checkpointGate{}, ready: make(chan struct{})}
 	i.context, i.cancel = context.WithCancel(context.Background())
+	if pace != nil {
+		pace.stopped = func() bool { return i.context.Err() != nil }
+	}
 	transport := &lentTransport{sentry: g.sentry, group: g, instance: i, store: store}
 	i.fsm = newFSM(o, g.inFlight, &g.gate, store.lastAtOpen)
 	i.fsm.landed = g.landed
@@ -158,7 +161,9 @@ func (t *lentTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q
 	if err == nil && a.Success && q.PrevLogEntry+uint64(len(q.Entries)) > 0 {
 		t.group.pins.advance(id, q.PrevLogEntry+uint64(len(q.Entries)), q.LeaderCommitIndex)
 	}
-	t.gather(id, len(q.Entries))
+	if err == nil {
+		t.gather(id, q)
+	}
 	return err
 }
 

@@ -8,13 +8,14 @@ import (
 // What a follower needs to catch up is long work beside clients, on machines whose every core may be wanted: reading, packing
 // and sending a snapshot on its leader, unpacking and writing it on the follower, and then, on a follower that has installed
 // one, bringing nearly all of the store into memory as the entries behind it touch it. Nobody is in a hurry for it, up to a
-// point, so it is done in steps of about a millisecond with a rest after each, several times as long as the step took: what
-// needs the core meanwhile has it, and the disk sees no bursts. The receiver of a snapshot is paced by its sender.
+// point, so it is done in steps of less than a millisecond, a frame of the snapshot or a slot that an entry's key is in, with a
+// rest after each, several times as long as the step took: what needs the core meanwhile has it, and the disk sees no bursts. The
+// receiver of a snapshot is paced by its sender.
 //
 // Rests end where the group would pay for them. A snapshot never comes at less than leastRate for them, and comes as fast as
 // it can once the log that is kept for the follower has used up a quarter of what may be kept: under a load that fills the
 // log faster than rests allow for, the follower has the other three quarters to recover in. A follower rests for
-// longestRests after an install, and not at all once it leads.
+// longestRests after an install, and not at all once it leads or is to stop.
 const (
 	restTimes    = 4                     // times what a step took
 	shortestRest = time.Millisecond      // shorter ones are put together
@@ -73,27 +74,34 @@ func (p *sendPacer) frame(b []byte, write func([]byte) (int, error)) (int, error
 	return n, nil
 }
 
-// applyPacer rests after the entries that a follower applies behind a snapshot that it has installed.
+// applyPacer rests after each step of applying entries, on a follower, behind a snapshot that it has installed.
 type applyPacer struct {
 	pacer
-	leads func() bool
-	until time.Duration
-	over  atomic.Bool
+	leads   func() bool
+	stopped func() bool // what applies is to stop
+	until   time.Duration
+	over    atomic.Bool
 }
 
 // paced says whether entries are applied with rests. Then nothing is fetched ahead for them: those fetches would run side by
 // side, and as fast as entries arrive.
 func (p *applyPacer) paced() bool { return p != nil && !p.over.Load() }
 
-// apply applies one entry.
+// apply applies one entry, in steps.
 func (p *applyPacer) apply(do func()) {
-	if p.begin(); p.begun >= p.until || p.leads() {
+	p.begin()
+	do()
+	p.step()
+}
+
+// step ends a step.
+func (p *applyPacer) step() {
+	now := p.now()
+	if !p.paced() || now >= p.until || p.leads() || p.stopped() {
 		p.over.Store(true)
-		do()
 		return
 	}
-	do()
-	p.rest(p.now()-p.begun, longestRest)
+	p.rest(now-p.begun, longestRest)
 }
 
 // newPacer returns a pacer by the node's clock.
@@ -101,12 +109,15 @@ func (g *Group) newPacer() pacer { return pacer{now: g.opts.Uptime, sleep: time.
 
 // paceSending returns the pacer of a snapshot at an index.
 func (g *Group) paceSending(index uint64) *sendPacer {
-	p := &sendPacer{pacer: g.newPacer(), hurry: func() bool {
-		last, err := g.opts.Log.LastIndex()
-		return err != nil || g.opts.Log.Behind(last, g.opts.PinBytes/hurryPart) > index
-	}}
+	p := &sendPacer{pacer: g.newPacer(), hurry: func() bool { return g.mustHurry(index) }}
 	p.begin()
 	return p
+}
+
+// mustHurry says whether so much of the log is kept for a follower that has everything up to index that it may soon be too much.
+func (g *Group) mustHurry(index uint64) bool {
+	last, err := g.opts.Log.LastIndex()
+	return err != nil || g.opts.Log.Behind(last, g.opts.PinBytes/hurryPart) > index
 }
 
 // paceApplying returns the pacer of what is applied behind an install.

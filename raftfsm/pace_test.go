@@ -2,8 +2,15 @@ package raftfsm
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/larder-db/larder/engine"
+	"github.com/larder-db/larder/engine/command"
 )
 
 // pacedClock is a clock that only work and rests move.
@@ -83,17 +90,18 @@ func TestSendingRests(t *testing.T) {
 	}
 }
 
-// A follower rests behind an install, for a while, and as long as it does not lead.
+// A follower rests behind an install, for a while, and as long as it does not lead and is not to stop.
 func TestApplyingRestsBehindAnInstall(t *testing.T) {
 	var none *applyPacer
 	if none.paced() {
 		t.Error("a group that has installed nothing rests")
 	}
 	const ms = time.Millisecond
-	for _, leads := range []bool{false, true} {
+	for _, end := range []string{"time", "leads", "stopped"} {
 		c := &pacedClock{}
-		lead, applied := false, 0
-		p := &applyPacer{pacer: c.pacer(), leads: func() bool { return lead }, until: longestRests}
+		is, applied := "", 0
+		p := &applyPacer{pacer: c.pacer(), until: longestRests,
+			leads: func() bool { return is == "leads" }, stopped: func() bool { return is == "stopped" }}
 		apply := func(work time.Duration) time.Duration {
 			before := c.rested
 			p.apply(func() { applied++; c.works(work) })
@@ -105,14 +113,60 @@ func TestApplyingRestsBehindAnInstall(t *testing.T) {
 		if got := apply(time.Second); got != longestRest {
 			t.Errorf("after a long step it rests %v", got)
 		}
-		if lead = leads; !leads {
-			c.works(longestRests)
+		before := c.rested
+		p.apply(func() {
+			applied++
+			for range 3 {
+				c.works(ms)
+				p.step()
+			}
+			if is = end; end == "time" {
+				c.works(longestRests)
+			}
+			p.step()
+			c.works(ms)
+		})
+		if got := c.rested - before; got != 3*restTimes*ms || p.paced() {
+			t.Errorf("%s: it rests %v in four steps, and goes on: %t", end, got, p.paced())
 		}
-		if got := apply(ms); got != 0 || p.paced() {
-			t.Errorf("leads: %t: it rests %v, and goes on: %t", leads, got, p.paced())
+		if is = ""; apply(ms) != 0 || p.paced() {
+			t.Errorf("%s: it rests again", end)
 		}
-		if applied != 3 {
-			t.Errorf("%d of 3 entries were applied", applied)
+		if applied != 4 {
+			t.Errorf("%d of 4 entries were applied", applied)
 		}
+	}
+}
+
+// What an entry needs is fetched bit by bit, with rests, before it is applied.
+func TestPacedEntriesAreWarmedFirst(t *testing.T) {
+	e := openTwin(&twinDisk{})
+	e.onApply = func(index uint64, _ *engine.Batch) error {
+		e.events.add(fmt.Sprint("apply ", index))
+		return nil
+	}
+	c := &pacedClock{}
+	e.onWarm = func() {
+		e.events.add("warm")
+		c.works(time.Millisecond)
+	}
+	no := func() bool { return false }
+	p := &applyPacer{pacer: c.pacer(), leads: no, stopped: no, until: longestRests}
+	f := newFSM(&Options{Engine: e, Fatal: func(err error) { t.Error(err) }}, newInFlight(1), &gate{}, 0)
+	f.pace = p
+	b := engine.Batch{}
+	b.AddWrite(command.Lookup([]byte("SET")), 0, [][]byte{[]byte("SET"), []byte("k"), []byte("v")})
+	entry := b.Seal(engine.Header{})
+	f.ApplyBatch([]*raft.Log{{Index: 1, Data: entry}, {Index: 2, Data: entry}})
+	if got := e.events.take(); !slices.Equal(got, []string{"warm", "apply 1", "warm", "apply 2"}) {
+		t.Errorf("%q", got)
+	}
+	if c.rested != 2*restTimes*time.Millisecond {
+		t.Errorf("it rested %v", c.rested)
+	}
+	p.over.Store(true)
+	f.ApplyBatch([]*raft.Log{{Index: 3, Data: entry}})
+	if got := e.events.take(); !slices.Equal(got, []string{"apply 3"}) {
+		t.Errorf("%q", got)
 	}
 }

@@ -16,6 +16,8 @@ type Engine interface {
 	Apply(index, term uint64, entry []byte, b *engine.Batch) error
 	// Prefetch starts the fills of the entry's declared keys and returns at once. It does not retain the bytes.
 	Prefetch(entry []byte)
+	// Warm fills the entry's declared keys, one after the other, and calls step after each. Whoever calls Apply calls it.
+	Warm(entry []byte, step func())
 	// AppliedIndex is the index of the last entry that was applied, or that of the checkpoint the engine opened with.
 	AppliedIndex() uint64
 	// Durable is what the last completed checkpoint recorded; ok is false if there is none.

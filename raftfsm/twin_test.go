@@ -49,6 +49,7 @@ type twinEngine struct {
 
 	onApply    func(index uint64, b *engine.Batch) error // before anything is done
 	onPrefetch func(entry []byte)
+	onWarm     func() // in one step
 	onCommit   func(c *twinCheckpoint) error
 	onInstall  func() error
 	installs   int
@@ -100,6 +101,13 @@ func (e *twinEngine) Prefetch(entry []byte) {
 	if e.onPrefetch != nil {
 		e.onPrefetch(entry)
 	}
+}
+
+func (e *twinEngine) Warm(_ []byte, step func()) {
+	if e.onWarm != nil {
+		e.onWarm()
+	}
+	step()
 }
 
 func (e *twinEngine) AppliedIndex() uint64 {

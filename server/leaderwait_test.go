@@ -14,9 +14,11 @@ import (
 
 // ledBy has the shard of key b led by this node again, by another one, or, with "", by nobody.
 func (x *twoShards) ledBy(who string) {
-	if x.route(); who != "here" {
-		x.lend(x.shards[0], who)
+	r := x.routes()
+	if who != "here" { // in one step: who waits is run by the first leader that it finds
+		r = r.lent(x.shards[0], who)
 	}
+	x.node.setRouting(r)
 }
 
 const movedB = "-MOVED 3300 there:2\r\n"

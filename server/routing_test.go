@@ -46,13 +46,18 @@ func (ts *testServer) split(list ...*shard) {
 
 // lend gives a shard's slots to another node.
 func (ts *testServer) lend(sh *shard, to string) {
-	r := ts.node.routing.Load().without(sh)
+	ts.node.setRouting(ts.node.routing.Load().lent(sh, to))
+}
+
+// lent is the routing with a shard's slots at another node.
+func (r *routing) lent(sh *shard, to string) *routing {
+	r = r.without(sh)
 	for i := range r.owners {
 		if r.owners[i].shard == sh.id {
 			r.owners[i].leader = reach{plain: to}
 		}
 	}
-	ts.node.setRouting(r)
+	return r
 }
 
 const clusterLines = `

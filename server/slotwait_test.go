@@ -46,11 +46,14 @@ func startTwoShards(t *testing.T, directives ...string) *twoShards {
 }
 
 // route has commands run by the document's map.
-func (x *twoShards) route() {
+func (x *twoShards) route() { x.node.setRouting(x.routes()) }
+
+// routes is the routing by the document's map.
+func (x *twoShards) routes() *routing {
 	d := x.d.Clone()
 	r := viewRouting(cluster.NewView(&d), x.shards[:], d.Nodes[0].ID)
 	r.view, r.list = x.node.member.view(), x.node.shards.Load()
-	x.node.setRouting(r)
+	return r
 }
 
 // View implements cluster.MigrationDocument.

@@ -278,8 +278,13 @@ func (w *twins) apply() {
 	for i, e := range []*testEngine{w.plain, w.troubled} {
 		e.index = index
 		b.Replies = &e.out
-		if i == 1 && w.g.r.IntN(3) == 0 {
-			e.Prefetch(entry)
+		if i == 1 {
+			switch w.g.r.IntN(3) {
+			case 0:
+				e.Prefetch(entry)
+			case 1:
+				e.Warm(entry, func() {})
+			}
 		}
 		if err := e.Apply(index, 1, entry, b); err != nil {
 			w.t.Fatal(err)
@@ -364,7 +369,9 @@ func (w *twins) crash() string {
 
 func (w *twins) replay(e *Engine, to uint64) {
 	for i := e.AppliedIndex() + 1; i <= to; i++ {
-		e.Prefetch(w.log[min(i, to-1)])
+		if e.Prefetch(w.log[min(i, to-1)]); i%2 == 0 {
+			e.Warm(w.log[i-1], func() {})
+		}
 		if err := e.Apply(i, 1, w.log[i-1], nil); err != nil {
 			w.t.Fatal(err)
 		}

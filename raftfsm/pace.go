@@ -8,7 +8,7 @@ import (
 // What a follower needs to catch up is long work beside clients, on machines whose every core may be wanted: reading, packing
 // and sending a snapshot on its leader, unpacking and writing it on the follower, and then, on a follower that has installed
 // one, bringing nearly all of the store into memory as the entries behind it touch it. Nobody is in a hurry for it, up to a
-// point, so it is done in steps of less than a millisecond, a frame of the snapshot or a slot that an entry's key is in, with a
+// point, so it is done in steps of about a millisecond, a frame of the snapshot, or less, a slot that an entry's key is in, with a
 // rest after each, several times as long as the step took: what needs the core meanwhile has it, and the disk sees no bursts. The
 // receiver of a snapshot is paced by its sender.
 //
